@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* A board wires processor, memory, chips and firmware into a machine. Wiring is explicit code in
+ * board/NAME.c: read it top to bottom and you have seen the machine. */
+#ifndef RING3_BOARD_H
+#define RING3_BOARD_H
+
+#include "ring3/err.h"
+#include "ring3/types.h"
+
+struct vm;
+
+struct board_ops {
+    const char *name, *summary;
+    uint64_t min_ram, max_ram; /* bytes */
+    /* Build everything into *vm (memory, buses, vcpu, devices) and load vm->config's kernel.
+     * On error the caller frees *vm, which must be safe in any half-built state. */
+    int (*build)(struct vm *vm, struct err *e);
+    /* Put guest memory, devices and processor back to the state after build (guest reset). */
+    int (*reset)(struct vm *vm, struct err *e);
+};
+
+#endif

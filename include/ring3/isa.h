@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* An instruction set: how to make, reset, run and show a processor of it. The interpreter behind
+ * interpret() is the only instruction emulator; translators may decline, it may not. */
+#ifndef RING3_ISA_H
+#define RING3_ISA_H
+
+#include <stdio.h>
+
+#include "ring3/err.h"
+#include "ring3/types.h"
+
+struct vcpu;
+struct vm_exit;
+
+/* Parts of the VM a processor is wired to. All outlive it. */
+struct vcpu_wiring {
+    struct phys *mem;
+    struct bus *mmio, *pio;
+    struct clock *clock;
+    const struct log *log;
+};
+
+struct isa_ops {
+    const char *name; /* "x86" */
+    struct vcpu *(*vcpu_new)(const struct vcpu_wiring *w, unsigned index, struct err *e);
+    void (*vcpu_free)(struct vcpu *v);
+    void (*reset)(struct vcpu *v); /* architectural power-up state */
+
+    /* Interpret at most `budget` instructions, delivering exceptions and interrupts on the way.
+     * Fills *x; x->kind is EXIT_ATTENTION when the budget ran out or ATTN_STOP is set. State is
+     * precise on return. vCPU thread. */
+    void (*interpret)(struct vcpu *v, uint64_t budget, struct vm_exit *x);
+
+    uint64_t (*pc)(const struct vcpu *v);              /* linear address of the next instruction */
+    void (*dump)(const struct vcpu *v, FILE *out);     /* registers, readable */
+    void (*post_mortem)(const struct vcpu *v, FILE *out); /* chain of faults, last branches */
+};
+
+#endif

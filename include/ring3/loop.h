@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* The event loop: epoll over host descriptors, one timerfd for the guest clock, one eventfd to
+ * wake it. One loop thread per VM (the main thread of the process). */
+#ifndef RING3_LOOP_H
+#define RING3_LOOP_H
+
+#include "ring3/clock.h"
+#include "ring3/err.h"
+
+struct loop;
+typedef void (*loop_fn)(void *opaque, uint32_t events); /* EPOLL* bits; on the loop thread */
+
+struct loop *loop_new(struct clock *clock, struct err *e); /* NULL on error */
+void loop_free(struct loop *l);
+
+/* Watch fd (not owned) for EPOLL* events; events 0 pauses it. -EPERM for regular files, which
+ * are always ready: the caller then treats them so. Any thread. */
+int loop_watch(struct loop *l, int fd, uint32_t events, loop_fn fn, void *opaque);
+void loop_unwatch(struct loop *l, int fd); /* loop thread, or while the loop does not run */
+
+/* Run fn once on the loop thread, soon. Any thread; at most 64 may be waiting (-EAGAIN). */
+int loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque);
+
+/* Serve events until loop_quit. Returns 0, or -errno when the host's epoll fails. */
+int loop_run(struct loop *l, struct err *e);
+void loop_quit(struct loop *l); /* any thread, async-signal-safe */
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest-physical memory: RAM as one memfd, ROM, and per-page write-protection reasons.
+ * Devices and loaders use phys_read/phys_write (always bounds-checked, never MMIO). Processors
+ * look pages up once (phys_page) and keep the host address in their TLB. */
+#ifndef RING3_MEM_H
+#define RING3_MEM_H
+
+#include "ring3/err.h"
+#include "ring3/types.h"
+
+struct phys;
+
+/* Why guest writes to a page must be seen. Kept per guest page; applied by each processor's TLB
+ * or window, never to the monitor's own map. */
+enum wp_reason {
+    WP_CODE = 1 << 0,       /* holds decoded or translated instructions */
+    WP_PAGE_TABLE = 1 << 1, /* holds a page table that a shadow was built from */
+    WP_DIRTY_LOG = 1 << 2,  /* snapshot or migration wants to know */
+};
+
+enum phys_kind { PHYS_NONE, PHYS_RAM, PHYS_ROM };
+
+struct phys_page {
+    enum phys_kind kind; /* PHYS_NONE: not memory, try the MMIO bus */
+    uint8_t wp;          /* OR of enum wp_reason */
+    uint8_t *host;       /* the page in the monitor's own map; valid unless PHYS_NONE */
+};
+
+/* Largest guest-physical address space a board may use. */
+#define PHYS_LIMIT (4 * GIB)
+
+/* RAM of ram_bytes (page multiple, 1 MiB to 3.5 GiB), not yet mapped anywhere. NULL on error. */
+struct phys *phys_new(uint64_t ram_bytes, struct err *e);
+void phys_free(struct phys *p);
+uint64_t phys_ram_bytes(const struct phys *p);
+int phys_ram_fd(const struct phys *p); /* the memfd; owned by phys */
+
+/* Board wiring, before the VM runs: show RAM [ram_offset, +len) at gpa. All page multiples. */
+int phys_map_ram(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);
+/* The same, but guest writes are dropped. */
+int phys_map_rom(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);
+
+/* Any thread. */
+struct phys_page phys_page(const struct phys *p, gpfn_t page);
+uint64_t phys_host_pages_touched(const struct phys *p); /* resident pages of the memfd */
+
+/* Copy between guest memory and the monitor. -EFAULT (nothing copied) if any byte is not memory;
+ * phys_write also if any byte is ROM. phys_write honours write-protection reasons: it tells the
+ * watchers. Loaders that place ROM images use phys_load. Any thread. */
+int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len);
+int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
+int phys_load(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
+int phys_zero(struct phys *p, gpa_t gpa, uint64_t len);
+
+/* Write protection. wp_add and wp_drop tell every watcher that the page's reasons changed (so
+ * that processors drop writable TLB entries); wp_written tells them that bytes changed. */
+struct wp_watcher {
+    void (*changed)(void *opaque, gpfn_t page, uint8_t reasons);
+    void (*written)(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons); /* after the write */
+    void *opaque;
+    struct wp_watcher *next; /* phys's list */
+};
+void wp_watch(struct phys *p, struct wp_watcher *w); /* before the VM runs; not owned */
+void wp_add(struct phys *p, gpfn_t page, uint8_t reasons);
+void wp_drop(struct phys *p, gpfn_t page, uint8_t reasons);
+/* A processor stored [gpa, gpa+len) itself, within one page that has reasons. */
+void wp_written(struct phys *p, gpa_t gpa, uint64_t len);
+
+#endif

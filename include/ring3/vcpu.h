@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* The part of a virtual processor that does not depend on its instruction set. The ISA embeds
+ * struct vcpu first in its own struct and adds registers, TLB and so on. Owned by the vCPU
+ * thread, except where a field says otherwise. */
+#ifndef RING3_VCPU_H
+#define RING3_VCPU_H
+
+#include "ring3/bus.h"
+#include "ring3/clock.h"
+#include "ring3/exit.h"
+#include "ring3/isa.h"
+#include "ring3/log.h"
+#include "ring3/mem.h"
+
+/* Bits of vcpu.attention: why the processor should look up between two instructions. */
+enum {
+    ATTN_STOP = 1 << 0,      /* leave the engine with EXIT_ATTENTION; sticky until cleared */
+    ATTN_INTERRUPT = 1 << 1, /* the interrupt controller asserts its output (a level) */
+    ATTN_NMI = 1 << 2,       /* an NMI edge is latched */
+    ATTN_RESET = 1 << 3,     /* INIT/reset line pulsed */
+    ATTN_CODE = 1 << 4,      /* another thread wrote to pages with decoded code */
+    ATTN_ISA = 1 << 8,       /* this and higher bits: the ISA's own, set by its own thread */
+};
+
+/* The interrupt controller as the processor sees it. ack() returns the vector (the INTA cycle);
+ * called on the vCPU thread. Zero when there is none. */
+struct intc {
+    int (*ack)(void *opaque);
+    void *opaque;
+};
+
+struct vcpu_stats {
+    uint64_t instructions; /* retired, all engines */
+    uint64_t exits[EXIT_KIND_COUNT];
+    /* The three kinds of page fault (shadowing or TLB fill): device page, fault that the guest
+     * gets, hidden fill that it never sees. */
+    uint64_t fault_device, fault_guest, fault_hidden;
+    uint64_t guest_ns, idle_ns; /* wall time in engine and halted; the rest is the monitor's */
+    uint64_t code_decoded;      /* instructions decoded (not found in the decode cache) */
+    uint64_t code_invalidated;  /* stores that hit decoded code */
+};
+
+struct vcpu {
+    const struct isa_ops *isa;
+    unsigned index;             /* within the VM, from 0 */
+    _Atomic uint32_t attention; /* ATTN_* bits; any thread sets through vcpu_attend */
+    _Atomic bool asleep;        /* halted and waiting on `attention` */
+    struct phys *mem;
+    struct bus *mmio, *pio;
+    struct clock *clock;
+    const struct log *log;
+    struct log_limit log_limit;
+    struct intc intc;
+    struct vcpu_stats stats;
+    void *engine_state; /* the running engine's own */
+};
+
+/* Set bits and make sure the processor notices: wakes it if it sleeps. Any thread. */
+void vcpu_attend(struct vcpu *v, uint32_t bits);
+/* Clear bits. Any thread. */
+void vcpu_unattend(struct vcpu *v, uint32_t bits);
+/* Sleep until attention & bits is nonzero. vCPU thread. */
+void vcpu_wait(struct vcpu *v, uint32_t bits);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* One virtual machine. Everything hangs off struct vm; there are no globals, and several VMs can
+ * live in one process. */
+#ifndef RING3_VM_H
+#define RING3_VM_H
+
+#include <pthread.h>
+
+#include "ring3/backend.h"
+#include "ring3/board.h"
+#include "ring3/dev.h"
+#include "ring3/engine.h"
+#include "ring3/loop.h"
+#include "ring3/vcpu.h"
+
+/* Exit codes of `ring3 run`. 1 to 119 are the guest's own, given through the debug-exit port. */
+enum vm_exit_code {
+    VM_EXIT_POWER_OFF = 0,
+    VM_EXIT_TRIPLE_FAULT = 120,
+    VM_EXIT_PANIC = 121,       /* --fail-on matched */
+    VM_EXIT_REBOOT = 122,      /* guest reset while --no-reboot (the default) */
+    VM_EXIT_UNSUPPORTED = 123, /* guest operation ring3 does not implement */
+    VM_EXIT_TIMEOUT = 124,     /* --timeout passed */
+    VM_EXIT_FAILURE = 125,     /* ring3's own failure, bad usage, killed by a signal */
+    VM_EXIT_HOST = 126,        /* the host lacks something */
+    VM_EXIT_NOT_FOUND = 127,   /* a named file does not exist */
+};
+
+/* What the user asked for. Strings are borrowed for the VM's life. */
+struct vm_config {
+    const struct board_ops *board;
+    const struct engine_ops *engine;
+    enum clock_kind clock;
+    uint64_t ram_bytes;
+    const char *kernel, *initrd, *append; /* paths; append "" when absent */
+    bool allow_reboot;                    /* guest reset restarts the machine */
+};
+
+struct vm {
+    struct vm_config config;
+    struct log log;
+    struct clock *clock;
+    struct loop *loop;
+    struct phys *mem;
+    struct bus *mmio, *pio;
+    struct vcpu *vcpu;          /* one, so far */
+    struct device *devices;     /* list, newest first; freed in that order */
+    struct chardev *console;    /* first serial port and debug console; owned */
+    void *board_state;          /* the board's own; freed by a device in the list */
+    pthread_t vcpu_thread;
+    bool vcpu_thread_started;
+    pthread_mutex_t stop_lock;
+    bool stopped;               /* under stop_lock: the first vm_stop wins */
+    int exit_code;              /* under stop_lock; valid once stopped */
+    char stop_id[32], stop_text[256]; /* under stop_lock; text is "" for a plain power-off */
+    uint64_t created_ns;        /* host monotonic, for statistics */
+    _Atomic bool reset_wanted;  /* a device pulsed the reset line */
+};
+
+/* Make clock, loop, memory, buses, board and guest image. `console` passes into the VM's hands
+ * even on error. 0 or -errno. */
+int vm_build(struct vm *vm, const struct vm_config *config, struct log log,
+             struct chardev *console, struct err *e);
+/* Also right for a half-built VM. */
+void vm_free(struct vm *vm);
+
+/* Start the vCPU thread, serve the event loop in the calling thread until vm_stop, join.
+ * Returns the exit code; the reason is in stop_id and stop_text. */
+int vm_run(struct vm *vm);
+
+/* End the VM with this code; the first call wins. text may be "" . Any thread. */
+void vm_stop(struct vm *vm, int code, const char *id, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Pulse the reset line: restart or stop (VM_EXIT_REBOOT), as configured. Any thread. */
+void vm_reset_request(struct vm *vm);
+
+/* Hand a device to the VM (owned). Build time only. */
+void vm_add_device(struct vm *vm, struct device *d);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* A decoded instruction and the table rows that say what each opcode is.
+ *
+ * Zydis decodes bytes to a mnemonic and operands; decode.c looks the mnemonic up in the rows
+ * (one array per subject, below), picks a handler by operand form and size, and compacts the
+ * operands into struct x86_insn. What has no row is #UD: the rows are the instruction set. */
+#ifndef RING3_ISA_X86_INSN_H
+#define RING3_ISA_X86_INSN_H
+
+#include <string.h>
+
+#include <Zydis/Zydis.h>
+
+#include "isa/x86/x86.h"
+
+struct x86_insn;
+/* Execute one instruction. v->eip already points behind it, v->insn_eip at it. Either completes
+ * or raises with registers unchanged. */
+typedef void (*x86_handler)(struct x86_vcpu *v, const struct x86_insn *in);
+
+struct x86_insn {
+    x86_handler fn;
+    uint32_t disp;     /* of the memory operand */
+    uint32_t imm;      /* immediate, sign-extended to 32 bits; branch displacement; far offset */
+    uint16_t imm2;     /* far selector; second immediate of enter */
+    uint16_t mnemonic; /* ZydisMnemonic */
+    uint8_t len;       /* bytes, 1 to 15 */
+    uint8_t opsize;    /* effective operand size in bytes: 2 or 4, or 1 for byte forms */
+    uint8_t asize;     /* effective address size in bytes: 2 or 4 */
+    uint8_t prefix;    /* X86_PFX_* */
+    uint8_t seg;       /* segment of the memory operand, overrides applied (enum x86_sreg) */
+    /* Register operands as byte offsets into gpr[] (so ah is 1): destination/first, source. For
+     * segment, control, debug, MMX, XMM and x87 registers: the register number. */
+    uint8_t r0, r1;
+    /* Memory operand: gpr indices (X86_GPR_ZERO when absent) and shift. */
+    uint8_t base, index, shift;
+    bool has_mem;      /* the r/m operand is memory */
+    uint8_t opcode;    /* last opcode byte */
+    uint8_t map;       /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
+    uint8_t modrm;     /* 0 if there is none */
+};
+
+enum {
+    X86_PFX_REP = 1 << 0,     /* F3 */
+    X86_PFX_REPNE = 1 << 1,   /* F2 */
+    X86_PFX_LOCK = 1 << 2,
+    X86_PFX_OPSIZE = 1 << 3,  /* 66 */
+    X86_PFX_ADDRSIZE = 1 << 4 /* 67 */
+};
+
+/* Operand forms a handler can specialise for. Index of a forms[] array is form * 3 + log2(size)
+ * with size 1, 2 or 4 bytes. */
+enum x86_form {
+    X86_FORM_RR, /* reg, reg        r0, r1 */
+    X86_FORM_RM, /* reg, memory     r0 */
+    X86_FORM_MR, /* memory, reg     r1 */
+    X86_FORM_RI, /* reg, immediate  r0 */
+    X86_FORM_MI, /* memory, immediate */
+    X86_FORM_R,  /* reg             r0 */
+    X86_FORM_M,  /* memory */
+    X86_FORM_I,  /* immediate, or relative branch */
+    X86_FORMS
+};
+#define X86_FORM_SLOTS (X86_FORMS * 3)
+
+/* Popek and Goldberg's classes, and where an instruction may run. */
+enum {
+    X86_INNOCUOUS = 0,
+    X86_PRIVILEGED = 1 << 0,          /* #GP outside CPL 0 (or by IOPL, see X86_IOPL) */
+    X86_CONTROL_SENSITIVE = 1 << 1,   /* changes the processor's configuration */
+    X86_BEHAVIOUR_SENSITIVE = 1 << 2, /* result depends on configuration or real location */
+    X86_CPL0 = 1 << 3,                /* decode.c's guard raises #GP(0) if CPL != 0 */
+    X86_PROT_ONLY = 1 << 4,           /* guard raises #UD in real and v8086 mode */
+    X86_LOCKABLE = 1 << 5,            /* LOCK allowed with a memory destination; else #UD */
+    X86_BRANCH = 1 << 6,              /* may change control flow */
+    X86_MEM_ONLY = 1 << 7,            /* a register operand in modrm is #UD */
+    X86_REG_ONLY = 1 << 8,            /* a memory operand in modrm is #UD */
+    X86_FPU = 1 << 9,                 /* x87: guard raises #NM by CR0.EM/TS */
+    X86_MMX = 1 << 10,                /* guard: #UD if EM, #NM if TS, pending #MF */
+    X86_SSE = 1 << 11,                /* guard: #UD if EM or !OSFXSR, #NM if TS */
+};
+
+struct x86_op {
+    uint16_t mnemonic; /* ZydisMnemonic */
+    uint16_t class;    /* bits above */
+    x86_handler any;   /* used when forms is NULL or has no entry for the form */
+    const x86_handler *forms; /* X86_FORM_SLOTS entries or NULL */
+};
+
+/* The instruction set, by subject. Each array ends with mnemonic 0. */
+extern const struct x86_op x86_ops_integer[]; /* alu.c, data.c */
+extern const struct x86_op x86_ops_control[]; /* control.c: near jumps, calls, loops */
+extern const struct x86_op x86_ops_string[];  /* string.c, port I/O */
+extern const struct x86_op x86_ops_system[];  /* system.c: CRn, DRn, MSR, CPUID, flags */
+extern const struct x86_op x86_ops_segment[]; /* segment.c: sreg moves, descriptor instructions */
+extern const struct x86_op x86_ops_far[];     /* far.c: far transfers, INT, IRET, SYSENTER */
+extern const struct x86_op x86_ops_x87[];     /* x87.c */
+extern const struct x86_op x86_ops_mmx[];     /* mmx.c */
+extern const struct x86_op x86_ops_sse[];     /* sse.c */
+
+/* ---- operands -------------------------------------------------------------------------------- */
+
+/* Effective address (offset within in->seg). */
+static inline uint32_t x86_ea(const struct x86_vcpu *v, const struct x86_insn *in)
+{
+    uint32_t ea = (uint32_t)v->gpr[in->base] + ((uint32_t)v->gpr[in->index] << in->shift) + in->disp;
+    return likely(in->asize == 4) ? ea : (uint16_t)ea;
+}
+/* A register operand of 1, 2 or 4 bytes by its byte offset (in->r0, in->r1). */
+static inline void *x86_reg_ptr(struct x86_vcpu *v, uint8_t offset)
+{
+    return (uint8_t *)v->gpr + offset;
+}
+static inline uint32_t x86_reg_get(struct x86_vcpu *v, uint8_t offset, unsigned size)
+{
+    uint32_t x = 0;
+    memcpy(&x, x86_reg_ptr(v, offset), size);
+    return x;
+}
+static inline void x86_reg_set(struct x86_vcpu *v, uint8_t offset, unsigned size, uint32_t x)
+{
+    memcpy(x86_reg_ptr(v, offset), &x, size);
+}
+
+/* The r/m operand (memory, or the register in r0 or r1 as `reg` says), any size 1, 2, 4.
+ * For instructions that are not worth a specialised form. (operand.c) */
+uint32_t x86_rm_get(struct x86_vcpu *v, const struct x86_insn *in, uint8_t reg, unsigned size);
+void x86_rm_set(struct x86_vcpu *v, const struct x86_insn *in, uint8_t reg, unsigned size,
+                uint32_t x);
+
+/* Push and pop at the current privilege on SS:eSP; size 2 or 4 bytes. (operand.c) */
+void x86_push(struct x86_vcpu *v, unsigned size, uint32_t x);
+uint32_t x86_pop(struct x86_vcpu *v, unsigned size);
+
+/* Near branch to an offset in CS: #GP(0) beyond the limit. (control.c) */
+void x86_jump(struct x86_vcpu *v, uint32_t eip);
+
+/* ---- decode ------------------------------------------------------------------------------------ */
+
+/* Decode `n` (1 to 15) bytes for a code segment of `code_size` 2 or 4 bytes. Returns true and
+ * fills *in; false when the bytes end too early (more are needed). Undefined opcodes decode to a
+ * handler that raises #UD; instructions over 15 bytes to one that raises #GP(0). */
+bool x86_decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n, unsigned code_size,
+                struct x86_insn *in);
+struct x86_decoder *x86_decoder_new(struct err *e);
+void x86_decoder_free(struct x86_decoder *d);
+/* Row of a mnemonic, or NULL. */
+const struct x86_op *x86_op_row(const struct x86_decoder *d, unsigned mnemonic);
+
+#endif
