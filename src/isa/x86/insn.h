@@ -23,7 +23,7 @@ struct x86_insn {
     uint32_t disp;     /* of the memory operand */
     uint32_t imm;      /* immediate, sign-extended to 32 bits; branch displacement; far offset */
     uint16_t imm2;     /* far selector; second immediate of enter */
-    uint16_t mnemonic; /* ZydisMnemonic */
+    uint16_t mnemonic; /* ZydisMnemonic or enum x86_mnemonic */
     uint8_t len;       /* bytes, 1 to 15 */
     uint8_t opsize;    /* effective operand size in bytes: 2 or 4, or 1 for byte forms */
     uint8_t asize;     /* effective address size in bytes: 2 or 4 */
@@ -70,18 +70,33 @@ enum {
     X86_CONTROL_SENSITIVE = 1 << 1,   /* changes the processor's configuration */
     X86_BEHAVIOUR_SENSITIVE = 1 << 2, /* result depends on configuration or real location */
     X86_CPL0 = 1 << 3,                /* decode.c's guard raises #GP(0) if CPL != 0 */
-    X86_PROT_ONLY = 1 << 4,           /* guard raises #UD in real and v8086 mode */
-    X86_LOCKABLE = 1 << 5,            /* LOCK allowed with a memory destination; else #UD */
-    X86_BRANCH = 1 << 6,              /* may change control flow */
-    X86_MEM_ONLY = 1 << 7,            /* a register operand in modrm is #UD */
-    X86_REG_ONLY = 1 << 8,            /* a memory operand in modrm is #UD */
-    X86_FPU = 1 << 9,                 /* x87: guard raises #NM by CR0.EM/TS */
-    X86_MMX = 1 << 10,                /* guard: #UD if EM, #NM if TS, pending #MF */
-    X86_SSE = 1 << 11,                /* guard: #UD if EM or !OSFXSR, #NM if TS */
+    X86_PROT_ONLY = 1 << 4,           /* decode.c's guard raises #UD in real and v8086 mode */
+    X86_BRANCH = 1 << 5,              /* may change control flow */
+    X86_FPU = 1 << 6,                 /* handlers call x86_fpu_guard() first */
+    X86_MMX = 1 << 7,                 /* x86_mmx_guard() */
+    X86_SSE = 1 << 8,                 /* x86_sse_guard() */
+    /* Invalid LOCK, memory operands where only registers may be and the like never reach a row:
+     * Zydis refuses them and they decode to #UD. */
+};
+
+/* Zydis gives one mnemonic to instructions that have nothing in common but the name. decode.c
+ * refines those, by opcode map or register class, so that each has its own row. */
+enum x86_mnemonic {
+    X86_MN_MOV_SEG = ZYDIS_MNEMONIC_MAX_VALUE + 1, /* mov sreg, r/m16; mov r/m, sreg */
+    X86_MN_MOV_CR,
+    X86_MN_MOV_DR,
+    X86_MN_PUSH_SEG, /* r0 is the segment register's number */
+    X86_MN_POP_SEG,
+    X86_MN_JMP_FAR, /* direct: imm2:imm; indirect: has_mem */
+    X86_MN_CALL_FAR,
+    X86_MN_RET_FAR,
+    X86_MN_MOVSD_SSE, /* ZYDIS_MNEMONIC_MOVSD and CMPSD are the string instructions */
+    X86_MN_CMPSD_SSE,
+    X86_MN_END
 };
 
 struct x86_op {
-    uint16_t mnemonic; /* ZydisMnemonic */
+    uint16_t mnemonic; /* ZydisMnemonic or enum x86_mnemonic */
     uint16_t class;    /* bits above */
     x86_handler any;   /* used when forms is NULL or has no entry for the form */
     const x86_handler *forms; /* X86_FORM_SLOTS entries or NULL */
