@@ -35,7 +35,8 @@ void phys_free(struct phys *p);
 uint64_t phys_ram_bytes(const struct phys *p);
 int phys_ram_fd(const struct phys *p); /* the memfd; owned by phys */
 
-/* Board wiring, before the VM runs: show RAM [ram_offset, +len) at gpa. All page multiples. */
+/* Board wiring, before the VM runs: show RAM [ram_offset, +len) at gpa. All page multiples.
+ * -EEXIST if a page already shows something, -EINVAL if the range is not within RAM or PHYS_LIMIT. */
 int phys_map_ram(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);
 /* The same, but guest writes are dropped. */
 int phys_map_rom(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);
@@ -46,7 +47,8 @@ uint64_t phys_host_pages_touched(const struct phys *p); /* resident pages of the
 
 /* Copy between guest memory and the monitor. -EFAULT (nothing copied) if any byte is not memory;
  * phys_write also if any byte is ROM. phys_write honours write-protection reasons: it tells the
- * watchers. Loaders that place ROM images use phys_load. Any thread. */
+ * watchers. Loaders that place ROM images use phys_load, which like phys_zero may change ROM.
+ * phys_zero gives large stretches back to the host. Any thread. */
 int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len);
 int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
 int phys_load(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* What phys.c (memory) and wprot.c (write protection) share. Nobody else includes this. */
+#ifndef RING3_MEM_PHYS_INTERNAL_H
+#define RING3_MEM_PHYS_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "ring3/mem.h"
+
+#define PHYS_PAGES (PHYS_LIMIT >> PAGE_SHIFT)
+
+/* One guest page: 0 is not memory, otherwise the page number within the memfd plus one, and
+ * SLOT_ROM when guest writes are dropped. RAM is at most 3.5 GiB, so the number needs 20 bits. */
+typedef uint32_t slot_t;
+#define SLOT_ROM UINT32_C(0x80000000)
+
+/* slots and wp are anonymous mappings of PHYS_PAGES elements: pages of them that describe no
+ * memory are never touched and cost nothing. slots is constant once the VM runs. */
+struct phys {
+    int fd;
+    uint8_t *ram; /* the whole memfd */
+    uint64_t ram_bytes;
+    slot_t *slots;
+    _Atomic uint8_t *wp;
+    struct wp_watcher *watchers; /* constant once the VM runs */
+};
+
+/* Tell watchers that [gpa, gpa+len), which may cross pages, was written; only pages that have
+ * reasons are reported. Orders the caller's stores before the look at the reasons. */
+void wp_written_range(struct phys *p, gpa_t gpa, uint64_t len);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest-physical memory and write-protection reasons. */
+#include "unit.h"
+
+#include <errno.h>
+
+#include "ring3/mem.h"
+
+#define RAM (4 * MIB)
+
+static int make(void **state)
+{
+    struct phys *p = phys_new(RAM, NULL);
+    /* RAM with a hole, ROM at the top; the second RAM piece is not contiguous with the first in
+     * the memfd, the ROM is. */
+    if (!p || phys_map_ram(p, 0, 0, 640 * KIB, NULL) ||
+        phys_map_ram(p, 640 * KIB, 2 * MIB, MIB, NULL) ||
+        phys_map_rom(p, PHYS_LIMIT - 64 * KIB, MIB, 64 * KIB, NULL))
+        return -1;
+    *state = p;
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    phys_free(*state);
+    return 0;
+}
+
+static void sizes_are_checked(void **state)
+{
+    struct err e = {0};
+    assert_null(phys_new(0, &e));
+    assert_string_equal(e.id, "ram-size");
+    assert_null(phys_new(MIB + 1, NULL));
+    assert_null(phys_new(4 * GIB, NULL));
+    struct phys *p = *state;
+    assert_int_equal(phys_ram_bytes(p), RAM);
+    assert_int_equal(phys_map_ram(p, 8 * MIB, RAM - PAGE_BYTES, 2 * PAGE_BYTES, &e), -EINVAL);
+    assert_int_equal(phys_map_ram(p, 8 * MIB, UINT64_MAX & PAGE_MASK, 2 * PAGE_BYTES, &e), -EINVAL);
+    assert_int_equal(phys_map_ram(p, PHYS_LIMIT, 0, PAGE_BYTES, &e), -EINVAL);
+    assert_int_equal(phys_map_ram(p, 8 * MIB, 0, 100, &e), -EINVAL);
+    assert_int_equal(phys_map_ram(p, MIB, 0, PAGE_BYTES, &e), -EEXIST);
+    assert_string_equal(e.id, "memory-map");
+}
+
+static void pages_are_ram_rom_or_nothing(void **state)
+{
+    struct phys *p = *state;
+    struct phys_page ram = phys_page(p, gpa_page(0x5000));
+    assert_int_equal(ram.kind, PHYS_RAM);
+    ram.host[7] = 0x42;
+    uint8_t b = 0;
+    assert_int_equal(phys_read(p, 0x5007, &b, 1), 0);
+    assert_int_equal(b, 0x42);
+    assert_int_equal(phys_page(p, gpa_page(PHYS_LIMIT - 1)).kind, PHYS_ROM);
+    assert_int_equal(phys_page(p, gpa_page(32 * MIB)).kind, PHYS_NONE);
+    assert_int_equal(phys_page(p, gpa_page(PHYS_LIMIT)).kind, PHYS_NONE);
+    assert_int_equal(phys_page(p, (gpfn_t){UINT64_MAX}).kind, PHYS_NONE);
+}
+
+static void copies_cross_pages_and_pieces(void **state)
+{
+    struct phys *p = *state;
+    uint8_t out[3 * PAGE_BYTES], in[sizeof out];
+    for (size_t i = 0; i < sizeof out; i++)
+        out[i] = (uint8_t)(i * 7 + 1);
+    gpa_t at = 640 * KIB - PAGE_BYTES - 100; /* ends beyond the seam in the memfd */
+    assert_int_equal(phys_write(p, at, out, sizeof out), 0);
+    assert_int_equal(phys_read(p, at, in, sizeof in), 0);
+    assert_memory_equal(in, out, sizeof in);
+    assert_int_equal(phys_page(p, gpa_page(640 * KIB)).host[0], out[PAGE_BYTES + 100]);
+
+    assert_int_equal(phys_zero(p, at + 1, sizeof out - 2), 0);
+    assert_int_equal(phys_read(p, at, in, sizeof in), 0);
+    assert_int_equal(in[0], out[0]);
+    assert_int_equal(in[sizeof in - 1], out[sizeof out - 1]);
+    for (size_t i = 1; i < sizeof in - 1; i++)
+        assert_int_equal(in[i], 0);
+}
+
+static void bounds_hold(void **state)
+{
+    struct phys *p = *state;
+    uint8_t buf[64] = {0};
+    gpa_t end = 640 * KIB + MIB;
+    assert_int_equal(phys_read(p, end - 64, buf, 64), 0);
+    assert_int_equal(phys_read(p, end - 63, buf, 64), -EFAULT);
+    assert_int_equal(phys_write(p, end - 63, buf, 64), -EFAULT);
+    assert_int_equal(phys_read(p, UINT64_MAX - 10, buf, 64), -EFAULT);
+    assert_int_equal(phys_read(p, PHYS_LIMIT - 10, buf, 64), -EFAULT);
+    assert_int_equal(phys_zero(p, 0, UINT64_MAX), -EFAULT);
+    assert_int_equal(phys_zero(p, 4096, UINT64_MAX - 4095), -EFAULT);
+    assert_int_equal(phys_read(p, 0x1000, buf, 0), 0);
+    /* Nothing is copied when any byte is bad. */
+    memset(buf, 0x55, sizeof buf);
+    assert_int_equal(phys_write(p, end - 32, buf, 64), -EFAULT);
+    assert_int_equal(phys_read(p, end - 32, buf, 32), 0);
+    assert_int_equal(buf[0], 0);
+}
+
+static void rom_drops_writes_but_loads(void **state)
+{
+    struct phys *p = *state;
+    gpa_t rom = PHYS_LIMIT - 16;
+    uint32_t v = 0x12345678, got = 0;
+    assert_int_equal(phys_write(p, rom, &v, 4), -EFAULT);
+    assert_int_equal(phys_load(p, rom, &v, 4), 0);
+    assert_int_equal(phys_read(p, rom, &got, 4), 0);
+    assert_int_equal(got, v);
+}
+
+static void large_zero_gives_pages_back(void **state)
+{
+    struct phys *p = *state;
+    static const uint8_t ones[MIB] = {[0 ... MIB - 1] = 1};
+    uint8_t b[3];
+    assert_int_equal(phys_write(p, 640 * KIB, ones, sizeof ones), 0);
+    uint64_t touched = phys_host_pages_touched(p);
+    assert_true(touched >= MIB / PAGE_BYTES);
+    assert_int_equal(phys_zero(p, 640 * KIB + 1, MIB - 2), 0);
+    assert_true(phys_host_pages_touched(p) <= touched - MIB / PAGE_BYTES + 2);
+    assert_int_equal(phys_read(p, 640 * KIB, b, 2), 0);
+    assert_int_equal(b[0], 1);
+    assert_int_equal(b[1], 0);
+    assert_int_equal(phys_read(p, 640 * KIB + MIB - 2, b, 2), 0);
+    assert_int_equal(b[0], 0);
+    assert_int_equal(b[1], 1);
+}
+
+struct seen {
+    unsigned changed, written;
+    uint64_t page, gpa[4], len[4];
+    uint8_t reasons;
+};
+
+static void on_changed(void *opaque, gpfn_t page, uint8_t reasons)
+{
+    struct seen *s = opaque;
+    s->changed++;
+    s->page = page.n;
+    s->reasons = reasons;
+}
+
+static void on_written(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons)
+{
+    struct seen *s = opaque;
+    s->gpa[s->written % 4] = gpa;
+    s->len[s->written++ % 4] = len;
+    s->reasons = reasons;
+}
+
+static void watchers_hear_changes_and_writes(void **state)
+{
+    struct phys *p = *state;
+    struct seen s = {0};
+    struct wp_watcher w = {on_changed, on_written, &s, NULL};
+    wp_watch(p, &w);
+
+    wp_add(p, (gpfn_t){3}, WP_CODE);
+    wp_add(p, (gpfn_t){3}, WP_CODE); /* nothing new: no call */
+    assert_int_equal(s.changed, 1);
+    wp_add(p, (gpfn_t){3}, WP_DIRTY_LOG);
+    assert_int_equal(s.changed, 2);
+    assert_int_equal(s.page, 3);
+    assert_int_equal(s.reasons, WP_CODE | WP_DIRTY_LOG);
+    assert_int_equal(phys_page(p, (gpfn_t){3}).wp, WP_CODE | WP_DIRTY_LOG);
+
+    uint8_t buf[3 * PAGE_BYTES] = {0};
+    assert_int_equal(phys_write(p, 0x2800, buf, sizeof buf), 0); /* pages 2, 3, 4 and 5 */
+    assert_int_equal(s.written, 1);
+    assert_int_equal(s.gpa[0], 0x3000);
+    assert_int_equal(s.len[0], 0x1000);
+    wp_written(p, 0x3ffc, 4);
+    assert_int_equal(s.written, 2);
+    assert_int_equal(s.gpa[1], 0x3ffc);
+    wp_written(p, 0x4000, 4);
+    wp_written(p, UINT64_MAX, 4);
+    assert_int_equal(s.written, 2);
+    assert_int_equal(phys_zero(p, 0x3000, 8), 0);
+    assert_int_equal(s.written, 3);
+
+    wp_drop(p, (gpfn_t){3}, WP_CODE);
+    assert_int_equal(s.reasons, WP_DIRTY_LOG);
+    wp_drop(p, (gpfn_t){3}, WP_CODE);
+    assert_int_equal(s.changed, 3);
+    wp_drop(p, (gpfn_t){UINT64_MAX}, WP_CODE);
+    wp_add(p, (gpfn_t){UINT64_MAX}, WP_CODE);
+    assert_int_equal(s.changed, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sizes_are_checked, make, unmake),
+        cmocka_unit_test_setup_teardown(pages_are_ram_rom_or_nothing, make, unmake),
+        cmocka_unit_test_setup_teardown(copies_cross_pages_and_pieces, make, unmake),
+        cmocka_unit_test_setup_teardown(bounds_hold, make, unmake),
+        cmocka_unit_test_setup_teardown(rom_drops_writes_but_loads, make, unmake),
+        cmocka_unit_test_setup_teardown(large_zero_gives_pages_back, make, unmake),
+        cmocka_unit_test_setup_teardown(watchers_hear_changes_and_writes, make, unmake),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
