@@ -30,6 +30,8 @@ struct vm_exit {
     enum exit_kind kind;
     uint64_t pc;      /* guest pc of the instruction at which the guest resumes */
     const char *what; /* EXIT_UNSUPPORTED: static text naming the feature; else NULL */
+    uint32_t wake;    /* EXIT_HALT: ATTN_* bits that end the wait (no ATTN_INTERRUPT while the
+                       * guest masks interrupts); 0 means any. ATTN_STOP always does. */
 };
 
 #endif

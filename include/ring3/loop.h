@@ -10,7 +10,9 @@
 struct loop;
 typedef void (*loop_fn)(void *opaque, uint32_t events); /* EPOLL* bits; on the loop thread */
 
-struct loop *loop_new(struct clock *clock, struct err *e); /* NULL on error */
+/* clock: its timers run on the loop thread. NULL when somebody else drives them (virtual time).
+ * Returns NULL on error. */
+struct loop *loop_new(struct clock *clock, struct err *e);
 void loop_free(struct loop *l);
 
 /* Watch fd (not owned) for EPOLL* events; events 0 pauses it. -EPERM for regular files, which

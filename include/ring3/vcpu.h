@@ -12,6 +12,15 @@
 #include "ring3/log.h"
 #include "ring3/mem.h"
 
+/* What `--trace` asked for. TRACE_EXCEPTIONS is the ISA's to print, when it delivers one:
+ * log_line(v->log, LOG_INFO, "trace-exception", ...). src/debug/trace.c does the others. */
+enum {
+    TRACE_EXITS = 1 << 0,
+    TRACE_EXCEPTIONS = 1 << 1,
+    TRACE_IO = 1 << 2,
+    TRACE_IRQ = 1 << 3,
+};
+
 /* Bits of vcpu.attention: why the processor should look up between two instructions. */
 enum {
     ATTN_STOP = 1 << 0,      /* leave the engine with EXIT_ATTENTION; sticky until cleared */
@@ -53,6 +62,7 @@ struct vcpu {
     struct intc intc;
     struct vcpu_stats stats;
     void *engine_state; /* the running engine's own */
+    uint32_t trace;     /* TRACE_* bits; set before the VM runs */
 };
 
 /* Set bits and make sure the processor notices: wakes it if it sleeps. Any thread. */

@@ -34,6 +34,10 @@ struct vm_config {
     uint64_t ram_bytes;
     const char *kernel, *initrd, *append; /* paths; append "" when absent */
     bool allow_reboot;                    /* guest reset restarts the machine */
+    /* Runs first on every thread the VM starts, with `opaque`; may be NULL. For what the process
+     * keeps per thread, such as a stack for crash signals. */
+    void (*thread_start)(void *opaque);
+    void *thread_opaque;
 };
 
 struct vm {
@@ -47,6 +51,7 @@ struct vm {
     struct device *devices;     /* list, newest first; freed in that order */
     struct chardev *console;    /* first serial port and debug console; owned */
     void *board_state;          /* the board's own; freed by a device in the list */
+    bool engine_attached;
     pthread_t vcpu_thread;
     bool vcpu_thread_started;
     pthread_mutex_t stop_lock;

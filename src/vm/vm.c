@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Life of a virtual machine: build, run, stop, reset, free. See ring3/vm.h.
+ *
+ * Threads: the caller of vm_run serves the event loop; one more thread runs the processor. A
+ * stop, from whichever thread, is recorded once, then both are asked to leave. */
+#include "vm/run.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+static int build_parts(struct vm *vm, struct err *e)
+{
+    const struct vm_config *c = &vm->config;
+    vm->clock = clock_new(c->clock, e);
+    if (!vm->clock)
+        return -e->errnum;
+    vm->loop = loop_new(c->clock == CLOCK_REAL_TIME ? vm->clock : NULL, e);
+    if (!vm->loop)
+        return -e->errnum;
+    vm->mem = phys_new(c->ram_bytes, e);
+    if (!vm->mem)
+        return -e->errnum;
+    vm->mmio = bus_new("mmio", PHYS_LIMIT, e);
+    if (!vm->mmio)
+        return -e->errnum;
+    vm->pio = bus_new("pio", 0x10000, e);
+    if (!vm->pio)
+        return -e->errnum;
+    int r = c->board->build(vm, e);
+    if (r < 0)
+        return r;
+    r = c->engine->attach(vm->vcpu, e);
+    vm->engine_attached = r == 0;
+    return r;
+}
+
+int vm_build(struct vm *vm, const struct vm_config *config, struct log log, struct chardev *console,
+             struct err *e)
+{
+    struct err own = {0};
+    memset(vm, 0, sizeof *vm);
+    vm->config = *config;
+    vm->log = log;
+    vm->console = console;
+    vm->created_ns = host_now_ns();
+    pthread_mutex_init(&vm->stop_lock, NULL);
+    int r = build_parts(vm, &own);
+    if (r < 0 && e)
+        *e = own;
+    return r;
+}
+
+void vm_free(struct vm *vm)
+{
+    if (vm->engine_attached)
+        vm->config.engine->detach(vm->vcpu);
+    while (vm->devices) {
+        struct device *d = vm->devices;
+        vm->devices = d->next;
+        d->ops->free(d);
+    }
+    if (vm->vcpu)
+        vm->vcpu->isa->vcpu_free(vm->vcpu);
+    if (vm->pio)
+        bus_free(vm->pio);
+    if (vm->mmio)
+        bus_free(vm->mmio);
+    if (vm->mem)
+        phys_free(vm->mem);
+    if (vm->console)
+        vm->console->ops->free(vm->console);
+    if (vm->loop)
+        loop_free(vm->loop);
+    if (vm->clock)
+        clock_free(vm->clock);
+    pthread_mutex_destroy(&vm->stop_lock);
+    memset(vm, 0, sizeof *vm);
+}
+
+/* The new thread starts with every signal blocked that the loop thread wants to read from its
+ * signalfd; those of a crash stay open, since they hit the thread that caused them. */
+static int start_vcpu(struct vm *vm)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    static const int crash[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    for (unsigned i = 0; i < ARRAY_LEN(crash); i++)
+        sigdelset(&all, crash[i]);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(&vm->vcpu_thread, NULL, vcpu_thread_main, vm);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    vm->vcpu_thread_started = r == 0;
+    return -r;
+}
+
+int vm_run(struct vm *vm)
+{
+    int r = start_vcpu(vm);
+    if (r < 0) {
+        vm_stop(vm, VM_EXIT_HOST, "thread-failed",
+                "cannot start the processor's thread: %s; check the limit on processes "
+                "(ulimit -u)",
+                strerror(-r));
+    } else {
+        struct err e = {0};
+        if (loop_run(vm->loop, &e) < 0)
+            vm_stop(vm, VM_EXIT_FAILURE, e.id, "%s", e.text);
+        pthread_join(vm->vcpu_thread, NULL);
+        vm->vcpu_thread_started = false;
+    }
+    pthread_mutex_lock(&vm->stop_lock);
+    int code = vm->exit_code;
+    pthread_mutex_unlock(&vm->stop_lock);
+    return code;
+}
+
+void vm_stop(struct vm *vm, int code, const char *id, const char *fmt, ...)
+{
+    pthread_mutex_lock(&vm->stop_lock);
+    if (!vm->stopped) {
+        vm->stopped = true;
+        vm->exit_code = code;
+        snprintf(vm->stop_id, sizeof vm->stop_id, "%s", id);
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(vm->stop_text, sizeof vm->stop_text, fmt, ap);
+        va_end(ap);
+    }
+    pthread_mutex_unlock(&vm->stop_lock);
+    if (vm->vcpu)
+        vcpu_attend(vm->vcpu, ATTN_STOP);
+    if (vm->loop)
+        loop_quit(vm->loop);
+}
+
+void vm_reset_request(struct vm *vm)
+{
+    vm->reset_wanted = true;
+    if (vm->vcpu)
+        vcpu_attend(vm->vcpu, ATTN_STOP);
+}
+
+void vm_add_device(struct vm *vm, struct device *d)
+{
+    d->next = vm->devices;
+    vm->devices = d;
+}
