@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* Loading a guest kernel without firmware. boot_load() recognises the file, fills guest memory and
+ * says, as plain data, how the processor must start; the board applies it.
+ *
+ * Formats: Linux bzImage (boot protocol 2.02 and later, 32-bit entry), multiboot 1 (ELF32 or the
+ * address fields), ELF32 i386 executables such as vmlinux. Low memory the loader uses itself:
+ *
+ *   0x90000  boot_params ("zero page") or multiboot information     the stack grows down from here
+ *   0x91000  GDT
+ *   0x92000  multiboot memory map, module list, names
+ *   0x94000  command line, up to 0x9f000 */
+#ifndef RING3_BOOT_BOOT_H
+#define RING3_BOOT_BOOT_H
+
+#include "ring3/err.h"
+#include "ring3/mem.h"
+
+/* BIOS call INT 15h AX=E820h, as the board would answer it. */
+enum boot_e820_type { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 };
+struct boot_e820 {
+    uint64_t base, len; /* bytes */
+    uint32_t type;      /* enum boot_e820_type */
+};
+#define BOOT_E820_MAX 128
+
+struct boot_request {
+    const char *kernel; /* path */
+    const char *initrd; /* path, or NULL; the one module of a multiboot kernel */
+    const char *append; /* command line; "" or NULL when absent */
+    struct phys *mem;   /* must have RAM wherever the map says so */
+    const struct boot_e820 *map;
+    size_t map_count; /* at most BOOT_E820_MAX */
+};
+
+/* Start in protected mode: paging and interrupts off, CR0.PE only; CS flat 32-bit code, all other
+ * segments flat 32-bit data, base 0, limit 4 GiB, DPL 0. */
+struct boot_plan {
+    const char *format; /* "bzImage", "multiboot", "ELF"; static */
+    uint32_t eip;
+    uint32_t gpr[8];   /* eax ecx edx ebx esp ebp esi edi */
+    uint32_t gdt_base; /* holds cs_sel and ds_sel */
+    uint16_t gdt_limit;
+    uint16_t cs_sel, ds_sel;
+    uint64_t kernel_start, kernel_end;   /* guest memory the kernel takes, its own idea of it */
+    uint64_t initrd_start, initrd_bytes; /* 0, 0 without one */
+};
+
+/* 0 or -errno. Error ids: {kernel,initrd}-{missing,unreadable,truncated,empty}, kernel-format,
+ * kernel-64bit, kernel-too-big, initrd-too-big, cmdline-too-long, memory-map. A failed load may
+ * leave part of the kernel in guest memory. Build and reset time only. */
+int boot_load(const struct boot_request *req, struct boot_plan *plan, struct err *e);
+
+#endif
