@@ -53,6 +53,7 @@ done
 
 say "Debian packages missing, to be installed with apt:"
 printf '%s' "$needs" | while read -r p why; do
+    [ -n "$p" ] || continue
     case " $missing " in *" $p "*) printf '    %-14s %s\n' "$p" "$why" >&2 ;; esac
 done
 
