@@ -13,7 +13,7 @@ struct device *i8259_new(const struct dev_host *h, struct irq_line out, struct e
  * unconnected line. Any thread may set the line. */
 struct irq_line i8259_line(struct device *pic, unsigned n);
 
-/* The processor's acknowledge cycle: returns the vector, 0 to 255; that of IRQ 7 or 15 when the
+/* The processor's acknowledge cycle: returns the vector, 0 to 255; that of line 7 when the
  * request went away. `pic` is the struct device *: this is an intc.ack. Any thread. */
 int i8259_ack(void *pic);
 
