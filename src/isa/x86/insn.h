@@ -103,7 +103,8 @@ struct x86_op {
 };
 
 /* The instruction set, by subject. Each array ends with mnemonic 0. */
-extern const struct x86_op x86_ops_integer[]; /* alu.c, data.c */
+extern const struct x86_op x86_ops_alu[];     /* alu.c: arithmetic, logic, shifts, bits */
+extern const struct x86_op x86_ops_data[];    /* data.c: moves, stack, conversions */
 extern const struct x86_op x86_ops_control[]; /* control.c: near jumps, calls, loops */
 extern const struct x86_op x86_ops_string[];  /* string.c, port I/O */
 extern const struct x86_op x86_ops_system[];  /* system.c: CRn, DRn, MSR, CPUID, flags */
@@ -140,6 +141,9 @@ static inline void x86_reg_set(struct x86_vcpu *v, uint8_t offset, unsigned size
 /* The r/m operand (memory, or the register in r0 or r1 as `reg` says), any size 1, 2, 4.
  * For instructions that are not worth a specialised form. (operand.c) */
 uint32_t x86_rm_get(struct x86_vcpu *v, const struct x86_insn *in, uint8_t reg, unsigned size);
+/* The same for an operand that x86_rm_set() will write: faults are those of the store. */
+uint32_t x86_rm_get_for_write(struct x86_vcpu *v, const struct x86_insn *in, uint8_t reg,
+                              unsigned size);
 void x86_rm_set(struct x86_vcpu *v, const struct x86_insn *in, uint8_t reg, unsigned size,
                 uint32_t x);
 
@@ -149,6 +153,12 @@ uint32_t x86_pop(struct x86_vcpu *v, unsigned size);
 
 /* Near branch to an offset in CS: #GP(0) beyond the limit. (control.c) */
 void x86_jump(struct x86_vcpu *v, uint32_t eip);
+
+/* The flags of a - b, operands of 1, 2 or 4 bytes. (alu.c) */
+void x86_compare(uint32_t a, uint32_t b, unsigned size, uint16_t *cc);
+
+/* Raises #UD: for table slots no encoding reaches. (decode.c) */
+void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in);
 
 /* ---- decode ------------------------------------------------------------------------------------ */
 

@@ -153,6 +153,7 @@ _Static_assert(sizeof(struct x86_fx) == 512, "FXSAVE image");
 struct x86_fault {
     uint8_t vector;
     bool has_error;
+    bool trap; /* reported after the instruction (debug traps): eip stays, RF is not set */
     uint32_t error;
 };
 
@@ -165,7 +166,7 @@ enum x86_unwind { X86_UNWIND_NONE, X86_UNWIND_FAULT, X86_UNWIND_EXIT };
 #define X86_BRANCH_LOG 16 /* entries, power of two */
 #define X86_FAULT_LOG 16
 struct x86_branch {
-    uint32_t from, to; /* linear */
+    uint32_t from, to; /* offsets in CS */
 };
 struct x86_fault_log {
     uint32_t eip, cs, error, cr2;
@@ -190,11 +191,12 @@ struct x86_vcpu {
     uint32_t sp_mask;   /* 0xffff or 0xffffffff by SS.B */
 
     struct x86_tlb_entry *tlb; /* tlb_sets[user] */
+    bool tlb_large;            /* some entry came from a large page: INVLPG drops everything */
     struct x86_seg seg[X86_SREGS];
     struct x86_dtr gdtr, idtr;
     uint32_t cr0, cr2, cr3, cr4;
     uint32_t dr[8]; /* 4 and 5 unused */
-    uint64_t efer, pat, apic_base, sysenter_cs, sysenter_esp, sysenter_eip, mcg_status, misc_enable;
+    uint64_t efer, pat, sysenter_cs, sysenter_esp, sysenter_eip, debugctl;
     uint64_t pdpte[4];  /* PAE: loaded with CR3 */
     int64_t tsc_offset; /* guest TSC = clock_tsc + offset */
     uint64_t a20_mask;  /* ANDed with every physical address */
@@ -202,6 +204,8 @@ struct x86_vcpu {
     /* The instruction being executed. */
     uint64_t insn_eip;      /* its start; where a fault resumes */
     uint64_t retired;       /* instructions since reset */
+    uint64_t budget_end;    /* interpret() returns when retired + unwinds reaches it */
+    uint64_t unwinds;       /* instructions abandoned by x86_raise, so that fault loops end too */
     uint64_t shadow_until;  /* no interrupt while retired == this (sti, mov ss, pop ss) */
     uint32_t dr6_pending;   /* DR6 bits of a debug trap to deliver at the next boundary */
     bool nmi_blocked;       /* until iret */
@@ -264,6 +268,8 @@ static inline unsigned x86_code_size(const struct x86_vcpu *v)
 /* Recompute what depends on cpl, eflags, CR0, DR7 or SS: user, tlb, sp_mask, attn_mask, spans of
  * all segments, the instruction-fetch page. Call after changing any of them. (vcpu.c) */
 void x86_update_mode(struct x86_vcpu *v);
+/* After a change of TF, RF, DR6, DR7 or dr6_pending: keep X86_ATTN_DEBUG true. (interp.c) */
+void x86_update_debug(struct x86_vcpu *v);
 /* After writing seg[s]: derive the spans; for SS also sp_mask, for CS the fetch page. (vcpu.c) */
 void x86_seg_changed(struct x86_vcpu *v, enum x86_sreg s);
 
