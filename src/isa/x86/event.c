@@ -133,7 +133,10 @@ static void deliver_protected(struct x86_vcpu *v, const struct event *ev)
 static void deliver(struct x86_vcpu *v, const struct event *ev)
 {
     /* Entering a handler clears TF, so the step it would have ended is forgotten. */
-    v->dr6_pending &= ~DR6_BS;
+    if (v->dr6_pending & DR6_BS) {
+        v->dr6_pending &= ~DR6_BS;
+        x86_update_debug(v);
+    }
     if (x86_protected(v)) {
         deliver_protected(v, ev);
         return;
@@ -171,20 +174,23 @@ static int combine(int first, int second)
     return second;
 }
 
-/* DR6 tells the #DB handler why. Only general detect is a fault that wants RF; breakpoints on
- * instructions push RF as it was. Returns RF's place in the image. */
+/* DR6 tells the #DB handler why. Returns whether RF is set in the image: only for general detect,
+ * since debug traps and breakpoints on instructions push RF as it was. */
 static bool take_debug_status(struct x86_vcpu *v)
 {
     bool rf = v->dr6_pending & DR6_BD;
     v->dr[6] |= v->dr6_pending;
     v->dr6_pending = 0;
     v->dr[7] &= ~DR7_GD;
+    x86_update_debug(v);
     return rf;
 }
 
 void x86_deliver_fault(struct x86_vcpu *v)
 {
     struct x86_fault f = v->fault;
+    if (f.trap)
+        v->insn_eip = v->eip;
     v->eip = v->insn_eip;
     log_fault(v, &f);
     int vector = combine(v->delivering, f.vector);

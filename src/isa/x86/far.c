@@ -12,7 +12,7 @@
 
 void x86_commit_code(struct x86_vcpu *v, const struct x86_seg *cs, unsigned cpl, uint32_t eip)
 {
-    x86_log_branch(v, (uint32_t)(v->seg[X86_CS].base + v->insn_eip), (uint32_t)cs->base + eip);
+    x86_log_branch(v, (uint32_t)v->insn_eip, eip);
     v->seg[X86_CS] = *cs;
     v->eip = eip;
     if (cpl != v->cpl)

@@ -113,7 +113,7 @@ static void set_busy(struct x86_vcpu *v, uint32_t desc, bool busy)
 /* The new task's registers, segments as yet unusable. */
 static void load_registers(struct x86_vcpu *v, const struct task *t)
 {
-    x86_log_branch(v, (uint32_t)(v->seg[X86_CS].base + v->insn_eip), t->ip);
+    x86_log_branch(v, (uint32_t)v->insn_eip, t->ip);
     for (unsigned i = 0; i < ARRAY_LEN(t->gpr); i++)
         x86_w32(v, i, t->gpr[i]);
     for (unsigned i = 0; i < ARRAY_LEN(t->sreg); i++)
@@ -212,7 +212,7 @@ void x86_task_switch(struct x86_vcpu *v, uint16_t sel, enum x86_task_cause cause
     load_segments(v, &t);
     if (t.trap) {
         v->dr6_pending |= DR6_BT;
-        vcpu_attend(&v->base, X86_ATTN_DEBUG);
+        x86_update_debug(v);
     }
     if (t.ip > v->seg[X86_CS].limit)
         x86_raise_sel(v, X86_GP, 0);
