@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of boards: a new one is a file and a row here. */
+#include "board/boards.h"
+
+#include <string.h>
+
+const struct board_ops *const boards[] = {
+    &pc_board,
+    NULL,
+};
+
+const struct board_ops *board_find(const char *name)
+{
+    for (unsigned i = 0; boards[i]; i++)
+        if (strcmp(boards[i]->name, name) == 0)
+            return boards[i];
+    return NULL;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line. One function per command; each returns the process's exit code. */
+#ifndef RING3_CLI_CLI_H
+#define RING3_CLI_CLI_H
+
+#include "ring3/err.h"
+#include "ring3/types.h"
+#include "ring3/vm.h"
+
+#define RING3_VERSION    "0.1.0"
+#define CLI_DEFAULT_RAM  (256 * MIB)
+#define CLI_MAX_PATTERNS 16
+
+/* argc and argv as main() got them. */
+int cli_main(int argc, char **argv);
+
+enum stats_form { STATS_NONE, STATS_TABLE, STATS_JSON };
+
+/* What `ring3 run` was asked to do. Strings point into argv. */
+struct run_options {
+    struct vm_config vm;
+    uint64_t timeout_ns; /* 0: none */
+    const char *expect[CLI_MAX_PATTERNS], *fail_on[CLI_MAX_PATTERNS];
+    unsigned expect_count, fail_on_count;
+    enum stats_form stats;
+    uint32_t trace; /* TRACE_* */
+    bool help;
+};
+
+/* argv[0] is "run". 0 or -EINVAL. */
+int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e);
+
+/* "128M", "2G", "131072K", or a plain number of MiB. 0 or -EINVAL. */
+int parse_size(const char *text, uint64_t *bytes, struct err *e);
+/* "30", "30s", "500ms", "2m", "1h"; more than zero. 0 or -EINVAL. */
+int parse_duration(const char *text, uint64_t *ns, struct err *e);
+
+/* Commands; argv[0] is the command's name. */
+int cmd_run(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_machines(int argc, char **argv);
+int cmd_version(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+
+/* Print "ring3: error [id] text" on stderr and return the exit code that fits e->errnum. */
+int cli_error(const struct err *e);
+/* Flush stdout; returns 0, or VM_EXIT_FAILURE after an error line if it cannot be written. */
+int cli_flush_stdout(void);
+
+#endif

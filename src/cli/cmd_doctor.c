@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* `ring3 doctor`: what this host offers each engine, and the host facts behind it. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/engines.h"
+#include "host/probe.h"
+
+static void fact(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void fact(const char *name, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    printf("  %-18s ", name);
+    vprintf(fmt, ap);
+    putchar('\n');
+    va_end(ap);
+}
+
+static void print_facts(const struct host_facts *f)
+{
+    static const char *const modes[] = {"none", "strict", "filtered"};
+    puts("host");
+    fact("processor", "%s, %ld online", *f->cpu ? f->cpu : "unknown", f->cpus);
+    fact("kernel", "%s", f->kernel);
+    fact("fsgsbase", "%s", f->fsgsbase ? "yes" : "no");
+    fact("bmi2", "%s", f->bmi2 ? "yes" : "no");
+    fact("time stamp counter", "%.3f GHz, %s", (double)f->tsc_hz / 1e9,
+         f->tsc_invariant ? "invariant" : "NOT invariant: guest time may drift");
+    fact("memfd", "%s", f->memfd_errno ? strerror(f->memfd_errno) : "yes");
+    fact("max_map_count", "%ld mappings", f->max_map_count);
+    fact("seccomp", "%s; this process: %s", f->seccomp_filter ? "filters available" : "no filters",
+         f->seccomp_mode >= 0 && f->seccomp_mode <= 2 ? modes[f->seccomp_mode] : "unknown");
+    fact("system call", "%" PRIu64 " ns", f->syscall_ns);
+    fact("page first touched", "%" PRIu64 " ns", f->page_fault_ns);
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+    if (argc > 1) {
+        struct err e;
+        err_set(&e, EINVAL, "too-many-arguments", "`ring3 doctor` takes no arguments, found \"%s\"",
+                argv[1]);
+        return cli_error(&e);
+    }
+    unsigned usable = 0;
+    puts("engines");
+    for (unsigned i = 0; engines[i]; i++) {
+        struct err e = {0};
+        bool ok = engines[i]->probe(&e) == 0;
+        usable += ok;
+        printf("  %-8s %-3s  %s\n", engines[i]->name, ok ? "yes" : "no",
+               ok ? engines[i]->summary : e.text);
+    }
+    struct host_facts f;
+    host_probe(&f);
+    print_facts(&f);
+    if (f.memfd_errno)
+        usable = 0; /* guest RAM is a memfd */
+    puts(usable ? "ring3 can run guests here." : "ring3 cannot run guests here.");
+    int r = cli_flush_stdout();
+    return r ? r : usable ? 0 : VM_EXIT_HOST;
+}

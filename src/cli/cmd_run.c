@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* `ring3 run`: one guest from start to exit code.
+ *
+ * The main thread blocks the signals that end or suspend programs and reads them from a signalfd
+ * in the event loop, where stopping a VM and restoring the terminal are ordinary function calls.
+ * on_exit() covers an exit() nobody thought of, crash.c covers crashes. Whatever the reason of
+ * the end, the order is: guest output to the last byte, terminal modes, ring3's own lines. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "cli/match.h"
+#include "debug/stats.h"
+#include "debug/trace.h"
+#include "host/crash.h"
+#include "host/term.h"
+#include "ring3/char_stdio.h"
+
+#define PATIENCE_MS        5000 /* for a reader of stdout that has stalled, at the end */
+#define PATIENCE_KILLED_MS 100  /* the same when somebody wants us gone */
+
+struct run {
+    struct run_options options;
+    struct vm vm;
+    struct log log;
+    struct matcher *matcher;
+    struct trace *trace;
+    struct term term;
+    struct crash crash;
+    int signal_fd, timeout_fd; /* -1: none */
+    bool killed;               /* by a signal */
+    uint8_t last_byte;         /* of guest output */
+};
+
+/* ---- the console's callbacks, on the loop thread ------------------------------------------------
+ */
+
+static void judge_output(struct run *r, enum match_result result)
+{
+    if (result == MATCH_FAILED)
+        vm_stop(&r->vm, VM_EXIT_PANIC, "fail-on-matched", "guest output matched --fail-on '%s'",
+                matcher_pattern(r->matcher));
+    else if (result == MATCH_EXPECTED)
+        vm_stop(&r->vm, 0, "expect-matched", "guest output matched --expect '%s': done",
+                matcher_pattern(r->matcher));
+}
+
+static void on_output(void *opaque, const uint8_t *p, size_t n)
+{
+    struct run *r = opaque;
+    r->last_byte = p[n - 1];
+    judge_output(r, matcher_feed(r->matcher, p, n));
+}
+
+static void on_output_failed(void *opaque, int errnum)
+{
+    struct run *r = opaque;
+    vm_stop(&r->vm, VM_EXIT_FAILURE, errnum == EPIPE ? "stdout-closed" : "stdout-failed",
+            "cannot write the guest's console to standard output: %s%s", strerror(errnum),
+            errnum == EPIPE ? "; its reader has gone" : "");
+}
+
+static void print_stats(struct run *r)
+{
+    if (r->options.stats == STATS_JSON)
+        stats_print_json(&r->vm, stderr);
+    else
+        stats_print(&r->vm, stderr);
+}
+
+static void on_command(void *opaque, char key)
+{
+    struct run *r = opaque;
+    switch (key) {
+    case 'x':
+        vm_stop(&r->vm, 0, "user-quit", "ended with Ctrl-a x");
+        break;
+    case 's':
+        fputs("\n", stderr);
+        print_stats(r);
+        break;
+    case 'h':
+        log_line(&r->log, LOG_INFO, "keys",
+                 "Ctrl-a x: quit, Ctrl-a s: statistics, Ctrl-a a: send Ctrl-a, "
+                 "Ctrl-a h: this help");
+        break;
+    }
+}
+
+/* ---- signals and the time limit
+ * ------------------------------------------------------------------ */
+
+static void enter_terminal(struct run *r)
+{
+    if (!term_present(&r->term))
+        return;
+    bool ours = term_raw(&r->term) != -EAGAIN;
+    chardev_stdio_listen(r->vm.console, ours);
+}
+
+static void suspend(struct run *r)
+{
+    term_restore(&r->term);
+    kill(getpid(), SIGSTOP); /* SIGTSTP itself is blocked */
+    /* SIGCONT arrives through the signalfd and takes the terminal back. */
+}
+
+static void on_signal(void *opaque, uint32_t events)
+{
+    struct run *r = opaque;
+    struct signalfd_siginfo s;
+    if (read(r->signal_fd, &s, sizeof s) != sizeof s)
+        return;
+    if (s.ssi_signo == SIGTSTP) {
+        suspend(r);
+    } else if (s.ssi_signo == SIGCONT) {
+        enter_terminal(r);
+    } else {
+        r->killed = true;
+        vm_stop(&r->vm, VM_EXIT_FAILURE, "killed", "stopped by SIG%s",
+                sigabbrev_np((int)s.ssi_signo));
+    }
+}
+
+static int watch_signals(struct run *r, struct err *e)
+{
+    static const int signals[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT};
+    sigset_t set;
+    sigemptyset(&set);
+    for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
+        sigaddset(&set, signals[i]);
+    r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (r->signal_fd < 0)
+        return err_set(e, errno, "signals", "signalfd: %s", strerror(errno));
+    sigaddset(&set, SIGTTOU); /* see host/term.c */
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    return 0;
+}
+
+static void on_timeout(void *opaque, uint32_t events)
+{
+    struct run *r = opaque;
+    double seconds = (double)r->options.timeout_ns / 1e9;
+    const char *pattern = matcher_pattern(r->matcher);
+    if (pattern)
+        vm_stop(&r->vm, VM_EXIT_TIMEOUT, "timeout",
+                "--timeout of %g s passed and no output matched --expect '%s'", seconds, pattern);
+    else
+        vm_stop(&r->vm, VM_EXIT_TIMEOUT, "timeout",
+                "--timeout of %g s passed and the guest had not powered off", seconds);
+}
+
+static int start_timeout(struct run *r, struct err *e)
+{
+    if (!r->options.timeout_ns)
+        return 0;
+    struct itimerspec t = {.it_value = {(time_t)(r->options.timeout_ns / NS_PER_SEC),
+                                        (long)(r->options.timeout_ns % NS_PER_SEC)}};
+    r->timeout_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (r->timeout_fd < 0 || timerfd_settime(r->timeout_fd, 0, &t, NULL) < 0)
+        return err_set(e, errno, "timeout-failed", "timerfd: %s", strerror(errno));
+    int n = loop_watch(r->vm.loop, r->timeout_fd, EPOLLIN, on_timeout, r);
+    return n < 0 ? err_set(e, -n, "timeout-failed", "epoll: %s", strerror(-n)) : 0;
+}
+
+/* ---- set-up and clean-up
+ * -------------------------------------------------------------------------- */
+
+static int compile_patterns(struct run *r, struct err *e)
+{
+    r->matcher = matcher_new(e);
+    if (!r->matcher)
+        return -e->errnum;
+    int n = 0;
+    for (unsigned i = 0; i < r->options.expect_count && n == 0; i++)
+        n = matcher_expect(r->matcher, r->options.expect[i], e);
+    for (unsigned i = 0; i < r->options.fail_on_count && n == 0; i++)
+        n = matcher_fail_on(r->matcher, r->options.fail_on[i], e);
+    return n;
+}
+
+static struct chardev *make_console(struct run *r, struct err *e)
+{
+    struct chardev_stdio_config config = {
+        .in_fd = STDIN_FILENO,
+        .out_fd = STDOUT_FILENO,
+        .escapes = term_present(&r->term),
+        .command = on_command,
+        .output = on_output,
+        .failed = on_output_failed,
+        .opaque = r,
+    };
+    return chardev_stdio_new(&config, e);
+}
+
+static int build(struct run *r, struct err *e)
+{
+    struct vm_config *c = &r->options.vm;
+    if (c->engine->probe(e) < 0) {
+        e->errnum = ENOSYS; /* whatever the reason: the host lacks something */
+        return -ENOSYS;
+    }
+    int n = compile_patterns(r, e);
+    if (n < 0)
+        return n;
+    struct chardev *console = make_console(r, e);
+    if (!console)
+        return -e->errnum;
+    c->thread_start = crash_enter;
+    c->thread_opaque = &r->crash;
+    return vm_build(&r->vm, c, r->log, console, e);
+}
+
+static int start(struct run *r, struct err *e)
+{
+    if (r->options.trace) {
+        r->trace = trace_attach(&r->vm, r->options.trace, e);
+        if (!r->trace)
+            return -e->errnum;
+    }
+    int n = loop_watch(r->vm.loop, r->signal_fd, EPOLLIN, on_signal, r);
+    if (n < 0)
+        return err_set(e, -n, "signals", "epoll: %s", strerror(-n));
+    n = start_timeout(r, e);
+    return n < 0 ? n : chardev_stdio_start(r->vm.console, r->vm.loop, e);
+}
+
+/* The guest may have ended before the loop thread saw its last output; that output came first,
+ * so it counts first. Ends that are not the guest's doing stay what they are. */
+static int final_code(struct run *r, int code)
+{
+    enum match_result result = matcher_result(r->matcher);
+    struct vm *vm = &r->vm;
+    const char *pattern = matcher_pattern(r->matcher);
+    bool guest_ended = code <= VM_EXIT_REBOOT || code == VM_EXIT_UNSUPPORTED;
+    if (result == MATCH_FAILED && guest_ended && code != VM_EXIT_PANIC) {
+        snprintf(vm->stop_id, sizeof vm->stop_id, "fail-on-matched");
+        snprintf(vm->stop_text, sizeof vm->stop_text, "guest output matched --fail-on '%s'",
+                 pattern);
+        return VM_EXIT_PANIC;
+    }
+    if (result == MATCH_EXPECTED && guest_ended)
+        return 0;
+    if (pattern && result == MATCH_NONE && code == 0 && strcmp(vm->stop_id, "user-quit") != 0) {
+        snprintf(vm->stop_id, sizeof vm->stop_id, "expect-missed");
+        snprintf(vm->stop_text, sizeof vm->stop_text,
+                 "the guest powered off before its output matched --expect '%s'", pattern);
+        return VM_EXIT_FAILURE;
+    }
+    return code;
+}
+
+static int finish(struct run *r, int code)
+{
+    size_t lost = chardev_stdio_finish(r->vm.console, r->killed ? PATIENCE_KILLED_MS : PATIENCE_MS);
+    term_restore(&r->term);
+    if (r->last_byte && r->last_byte != '\n' && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
+        fputs("\n", stderr);
+    if (lost)
+        log_line(&r->log, LOG_WARN, "output-lost",
+                 "the last %zu bytes of console output were not taken by standard output's reader",
+                 lost);
+    code = final_code(r, code);
+    if (r->vm.stop_text[0])
+        log_line(&r->log, code ? LOG_ERROR : LOG_INFO, r->vm.stop_id, "%s", r->vm.stop_text);
+    if (code == VM_EXIT_TRIPLE_FAULT)
+        r->vm.vcpu->isa->post_mortem(r->vm.vcpu, stderr);
+    else if (code == VM_EXIT_UNSUPPORTED)
+        r->vm.vcpu->isa->dump(r->vm.vcpu, stderr);
+    if (r->options.stats != STATS_NONE)
+        print_stats(r);
+    return code;
+}
+
+static void restore_at_exit(int status, void *term)
+{
+    term_restore(term);
+}
+
+static void release(struct run *r)
+{
+    matcher_free(r->matcher);
+    trace_free(r->trace);
+    if (r->signal_fd >= 0)
+        close(r->signal_fd);
+    if (r->timeout_fd >= 0)
+        close(r->timeout_fd);
+    crash_leave();
+}
+
+static int run_guest(struct run *r)
+{
+    struct err e = {0};
+    int code;
+    if (build(r, &e) < 0 || start(r, &e) < 0) {
+        code = cli_error(&e);
+    } else {
+        enter_terminal(r);
+        code = finish(r, vm_run(&r->vm));
+    }
+    if (r->vm.created_ns) /* vm_build was reached */
+        vm_free(&r->vm);
+    return code;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct err e = {0};
+    struct run *r = calloc(1, sizeof *r);
+    if (!r) {
+        err_set(&e, ENOMEM, "no-memory", "no memory");
+        return cli_error(&e);
+    }
+    r->log = (struct log){LOG_INFO, STDERR_FILENO};
+    r->signal_fd = r->timeout_fd = -1;
+    term_init(&r->term, STDIN_FILENO);
+    r->crash = (struct crash){&r->term, STDERR_FILENO};
+    int code;
+    if (run_options_parse(&r->options, argc, argv, &e) < 0) {
+        code = cli_error(&e);
+    } else if (r->options.help) {
+        code = cmd_help(0, NULL);
+    } else if (crash_install(&e) < 0 || watch_signals(r, &e) < 0) {
+        code = cli_error(&e);
+    } else {
+        on_exit(restore_at_exit, &r->term);
+        crash_enter(&r->crash);
+        code = run_guest(r);
+        release(r);
+        return code; /* r stays: the exit handler reads the terminal's state in it */
+    }
+    free(r);
+    return code;
+}

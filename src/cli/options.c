@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* The options of `ring3 run`. GNU getopt_long does the splitting; what each option means is a
+ * row of a table and a small function. Options and KERNEL may come in any order. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "board/boards.h"
+#include "debug/trace.h"
+#include "engine/engines.h"
+
+static int set_ram(struct run_options *o, const char *arg, struct err *e)
+{
+    return parse_size(arg, &o->vm.ram_bytes, e);
+}
+
+static int set_initrd(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.initrd = arg;
+    return 0;
+}
+
+static int set_append(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.append = arg;
+    return 0;
+}
+
+static int set_engine(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.engine = engine_find(arg);
+    if (o->vm.engine)
+        return 0;
+    return err_set(e, EINVAL, "unknown-engine",
+                   "there is no engine \"%s\"; `ring3 doctor` lists them", arg);
+}
+
+static int set_board(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.board = board_find(arg);
+    if (o->vm.board)
+        return 0;
+    return err_set(e, EINVAL, "unknown-board",
+                   "there is no board \"%s\"; `ring3 machines` lists them", arg);
+}
+
+static int set_timeout(struct run_options *o, const char *arg, struct err *e)
+{
+    return parse_duration(arg, &o->timeout_ns, e);
+}
+
+static int add_pattern(const char **list, unsigned *count, const char *arg, struct err *e)
+{
+    if (*count == CLI_MAX_PATTERNS)
+        return err_set(e, EINVAL, "too-many-patterns",
+                       "at most %d --expect and %d --fail-on options", CLI_MAX_PATTERNS,
+                       CLI_MAX_PATTERNS);
+    list[(*count)++] = arg;
+    return 0;
+}
+
+static int add_expect(struct run_options *o, const char *arg, struct err *e)
+{
+    return add_pattern(o->expect, &o->expect_count, arg, e);
+}
+
+static int add_fail_on(struct run_options *o, const char *arg, struct err *e)
+{
+    return add_pattern(o->fail_on, &o->fail_on_count, arg, e);
+}
+
+static int set_stats(struct run_options *o, const char *arg, struct err *e)
+{
+    o->stats = arg ? STATS_JSON : STATS_TABLE;
+    if (arg && strcmp(arg, "json") != 0)
+        return err_set(e, EINVAL, "bad-option",
+                       "--stats takes nothing or =json, not \"=%s\"; see `ring3 --help`", arg);
+    return 0;
+}
+
+static int set_trace(struct run_options *o, const char *arg, struct err *e)
+{
+    return trace_parse(arg, &o->trace, e);
+}
+
+static int set_clock(struct run_options *o, const char *arg, struct err *e)
+{
+    if (strcmp(arg, "real") == 0)
+        o->vm.clock = CLOCK_REAL_TIME;
+    else if (strcmp(arg, "virtual") == 0)
+        o->vm.clock = CLOCK_VIRTUAL;
+    else
+        return err_set(e, EINVAL, "bad-option", "--clock is real or virtual, not \"%s\"", arg);
+    return 0;
+}
+
+static int set_reboot(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.allow_reboot = true;
+    return 0;
+}
+
+static int set_help(struct run_options *o, const char *arg, struct err *e)
+{
+    o->help = true;
+    return 0;
+}
+
+/* Row N is getopt value FIRST_VALUE + N. */
+#define FIRST_VALUE 256
+static const struct row {
+    const char *name;
+    int has_arg;
+    int (*set)(struct run_options *o, const char *arg, struct err *e);
+} rows[] = {
+    {"mem", required_argument, set_ram},       {"initrd", required_argument, set_initrd},
+    {"append", required_argument, set_append}, {"engine", required_argument, set_engine},
+    {"board", required_argument, set_board},   {"timeout", required_argument, set_timeout},
+    {"expect", required_argument, add_expect}, {"fail-on", required_argument, add_fail_on},
+    {"stats", optional_argument, set_stats},   {"trace", required_argument, set_trace},
+    {"clock", required_argument, set_clock},   {"reboot", no_argument, set_reboot},
+    {"help", no_argument, set_help},
+};
+
+static int bad_option(int argc, char **argv, int value, struct err *e)
+{
+    const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
+    if (value == ':')
+        return err_set(e, EINVAL, "bad-option",
+                       "option %s needs a value behind it; see `ring3 --help`", word);
+    if (optopt > 0 && optopt < FIRST_VALUE)
+        return err_set(e, EINVAL, "unknown-option",
+                       "`ring3 run` has no option -%c; see `ring3 --help`", optopt);
+    if (optopt >= FIRST_VALUE)
+        return err_set(e, EINVAL, "bad-option", "option %s takes no value; see `ring3 --help`",
+                       word);
+    return err_set(e, EINVAL, "unknown-option",
+                   "`ring3 run` has no option %s, or it is short for several; see "
+                   "`ring3 --help`",
+                   word);
+}
+
+static int check(struct run_options *o, int argc, char **argv, struct err *e)
+{
+    const struct board_ops *b = o->vm.board;
+    if (optind >= argc)
+        return err_set(e, EINVAL, "no-kernel",
+                       "which kernel? usage: ring3 run [OPTIONS] KERNEL; see `ring3 --help`");
+    if (optind + 1 < argc)
+        return err_set(e, EINVAL, "too-many-arguments",
+                       "one KERNEL, please: found \"%s\" and \"%s\"; quote what belongs to "
+                       "--append",
+                       argv[optind], argv[optind + 1]);
+    o->vm.kernel = argv[optind];
+    if (o->vm.ram_bytes < b->min_ram || o->vm.ram_bytes > b->max_ram)
+        return err_set(e, EINVAL, "ram-size",
+                       "board %s takes %" PRIu64 "M to %" PRIu64 "M of RAM; -m asks for %" PRIu64
+                       "K",
+                       b->name, b->min_ram / MIB, b->max_ram / MIB, o->vm.ram_bytes / KIB);
+    if (o->vm.ram_bytes % PAGE_BYTES)
+        return err_set(e, EINVAL, "ram-size", "RAM comes in pages of 4K; -m asks for %" PRIu64 "K",
+                       o->vm.ram_bytes / KIB);
+    return 0;
+}
+
+int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e)
+{
+    *o = (struct run_options){.vm = {.board = boards[0],
+                                     .engine = engines[0],
+                                     .clock = CLOCK_REAL_TIME,
+                                     .ram_bytes = CLI_DEFAULT_RAM,
+                                     .append = ""}};
+    struct option longs[ARRAY_LEN(rows) + 1] = {{0}};
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+        longs[i] = (struct option){rows[i].name, rows[i].has_arg, NULL, FIRST_VALUE + (int)i};
+    opterr = 0;
+    optind = 0; /* GNU: start afresh */
+    int value, r = 0;
+    while (r == 0 && (value = getopt_long(argc, argv, ":m:h", longs, NULL)) != -1) {
+        if (value == 'm')
+            r = set_ram(o, optarg, e);
+        else if (value == 'h')
+            o->help = true;
+        else if (value >= FIRST_VALUE)
+            r = rows[value - FIRST_VALUE].set(o, optarg, e);
+        else
+            r = bad_option(argc, argv, value, e);
+    }
+    return r < 0 || o->help ? r : check(o, argc, argv, e);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* The process's signal dispositions. All sigaction calls of ring3 are in host/. */
+#ifndef RING3_HOST_CRASH_H
+#define RING3_HOST_CRASH_H
+
+#include <signal.h>
+
+#include "host/term.h"
+#include "ring3/err.h"
+
+/* What a crash leaves in order. Outlives every thread that entered it. */
+struct crash {
+    struct term *term;
+    int log_fd;
+};
+
+/* Handle SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT: restore the terminal, print one line, die
+ * of the signal. Ignore SIGPIPE: writers see EPIPE. Once per process. */
+int crash_install(struct err *e);
+
+/* Give the calling thread an alternate stack and tie it to *c; without it a crash of the thread
+ * restores nothing. The signature fits vm_config.thread_start. Undone by crash_leave or lost
+ * with the thread (64 KiB). */
+void crash_enter(void *crash);
+void crash_leave(void);
+
+#endif
