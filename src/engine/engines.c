@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "engine/interp/interp.h"
-
 const struct engine_ops *const engines[] = {
     &interp_engine,
     NULL,

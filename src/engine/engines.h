@@ -5,6 +5,8 @@
 
 #include "ring3/engine.h"
 
+extern const struct engine_ops interp_engine; /* engine/interp */
+
 /* Best first; ends with NULL. */
 extern const struct engine_ops *const engines[];
 

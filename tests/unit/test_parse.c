@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* cli/parse.c: sizes and durations. */
+#include "unit.h"
+
+#include <errno.h>
+
+#include "cli/cli.h"
+
+static void sizes(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } good[] = {{"128M", 128 * MIB}, {"2G", 2 * GIB}, {"131072K", 128 * MIB}, {"1g", GIB},
+                {"64", 64 * MIB},    {"0", 0},        {"0010m", 10 * MIB}};
+    static const char *const bad[] = {"",     "M",   "-1M", "+1M",   " 1M",  "1.5G",
+                                      "128Q", "1MM", "1 M", "0x10M", "12M34"};
+    struct err e;
+    for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+        uint64_t n = 1;
+        assert_int_equal(parse_size(good[i].text, &n, &e), 0);
+        assert_int_equal(n, good[i].bytes);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        uint64_t n;
+        assert_int_equal(parse_size(bad[i], &n, &e), -EINVAL);
+        assert_string_equal(e.id, "bad-size");
+        assert_non_null(strstr(e.text, "K, M or G"));
+    }
+}
+
+static void sizes_that_overflow(void **state)
+{
+    static const char *const huge[] = {"99999999999999999999", "18446744073709551615G",
+                                       "17592186044416M"};
+    struct err e;
+    for (unsigned i = 0; i < ARRAY_LEN(huge); i++) {
+        uint64_t n;
+        assert_int_equal(parse_size(huge[i], &n, &e), -EINVAL);
+        assert_non_null(strstr(e.text, "absurdly large"));
+    }
+}
+
+static void durations(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t ns;
+    } good[] = {{"30", 30 * NS_PER_SEC},
+                {"30s", 30 * NS_PER_SEC},
+                {"2m", 120 * NS_PER_SEC},
+                {"500ms", NS_PER_SEC / 2},
+                {"1h", 3600 * NS_PER_SEC}};
+    static const char *const bad[] = {"", "0", "0s", "-5s", "1.5s", "s", "5d", "5 s", "5sm"};
+    struct err e;
+    for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+        uint64_t n = 1;
+        assert_int_equal(parse_duration(good[i].text, &n, &e), 0);
+        assert_int_equal(n, good[i].ns);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        uint64_t n;
+        assert_int_equal(parse_duration(bad[i], &n, &e), -EINVAL);
+        assert_string_equal(e.id, "bad-duration");
+    }
+    uint64_t n;
+    assert_int_equal(parse_duration("9999999999h", &n, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "absurdly long"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(sizes_that_overflow),
+        cmocka_unit_test(durations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
