@@ -18,17 +18,15 @@ typedef uint32_t u32m __attribute__((aligned(1)));
 #define LOAD_FLAGS "addb $127, %%al\n\tsahf\n\t"
 #define LOAD_CARRY "btw $8, %w[old]\n\t"
 
-/* ---- host ALU primitives: name_bits(a, b, &cc) -> result ------------------------------------------ */
+/* ---- host ALU primitives: name_bits(a, b, &cc) -> result
+ * ------------------------------------------ */
 
 /* Both operands in, all flags written. */
 #define HOST2(name, insn, T, bits, sfx)                                                            \
     static inline T name##_##bits(T a, T b, uint16_t *cc)                                          \
     {                                                                                              \
         uint16_t f;                                                                                \
-        __asm__(insn sfx " %[b], %[a]" SAVE_FLAGS                                                  \
-                : [a] "+&q"(a), "=&a"(f)                                                           \
-                : [b] "q"(b)                                                                       \
-                : "cc");                                                                           \
+        __asm__(insn sfx " %[b], %[a]" SAVE_FLAGS : [a] "+&q"(a), "=&a"(f) : [b] "q"(b) : "cc");   \
         *cc = f;                                                                                   \
         return a;                                                                                  \
     }
@@ -90,12 +88,16 @@ HOST_ALL(HOST_SHIFT, shr, "shr")
 HOST_ALL(HOST_SHIFT, sar, "sar")
 
 #define NOT(T, bits)                                                                               \
-    static inline T not_##bits(T a, uint16_t *cc) { return (T)~a; }
+    static inline T not_##bits(T a, uint16_t *cc)                                                  \
+    {                                                                                              \
+        return (T)~a;                                                                              \
+    }
 NOT(uint8_t, 8)
 NOT(uint16_t, 16)
 NOT(uint32_t, 32)
 
-/* ---- forms -------------------------------------------------------------------------------------- */
+/* ---- forms --------------------------------------------------------------------------------------
+ */
 
 #define REG(T, offset) (*(T *)x86_reg_ptr(v, offset))
 
@@ -204,11 +206,11 @@ NOT(uint32_t, 32)
 #define SLOT(form, n) [X86_FORM_##form * 3 + n]
 #define FORMS_BINARY(op)                                                                           \
     static const x86_handler op##_forms[X86_FORM_SLOTS] = {                                        \
-        SLOT(RR, 0) = op##8_rr,  SLOT(RR, 1) = op##16_rr, SLOT(RR, 2) = op##32_rr,                 \
-        SLOT(RM, 0) = op##8_rm,  SLOT(RM, 1) = op##16_rm, SLOT(RM, 2) = op##32_rm,                 \
-        SLOT(MR, 0) = op##8_mr,  SLOT(MR, 1) = op##16_mr, SLOT(MR, 2) = op##32_mr,                 \
-        SLOT(RI, 0) = op##8_ri,  SLOT(RI, 1) = op##16_ri, SLOT(RI, 2) = op##32_ri,                 \
-        SLOT(MI, 0) = op##8_mi,  SLOT(MI, 1) = op##16_mi, SLOT(MI, 2) = op##32_mi,                 \
+        SLOT(RR, 0) = op##8_rr, SLOT(RR, 1) = op##16_rr, SLOT(RR, 2) = op##32_rr,                  \
+        SLOT(RM, 0) = op##8_rm, SLOT(RM, 1) = op##16_rm, SLOT(RM, 2) = op##32_rm,                  \
+        SLOT(MR, 0) = op##8_mr, SLOT(MR, 1) = op##16_mr, SLOT(MR, 2) = op##32_mr,                  \
+        SLOT(RI, 0) = op##8_ri, SLOT(RI, 1) = op##16_ri, SLOT(RI, 2) = op##32_ri,                  \
+        SLOT(MI, 0) = op##8_mi, SLOT(MI, 1) = op##16_mi, SLOT(MI, 2) = op##32_mi,                  \
     };
 #define FORMS_UNARY(op)                                                                            \
     static const x86_handler op##_forms[X86_FORM_SLOTS] = {                                        \
@@ -217,10 +219,10 @@ NOT(uint32_t, 32)
     };
 #define FORMS_SHIFT(op)                                                                            \
     static const x86_handler op##_forms[X86_FORM_SLOTS] = {                                        \
-        SLOT(RR, 0) = op##8_rr,  SLOT(RR, 1) = op##16_rr, SLOT(RR, 2) = op##32_rr,                 \
-        SLOT(RI, 0) = op##8_ri,  SLOT(RI, 1) = op##16_ri, SLOT(RI, 2) = op##32_ri,                 \
-        SLOT(MR, 0) = op##8_mr,  SLOT(MR, 1) = op##16_mr, SLOT(MR, 2) = op##32_mr,                 \
-        SLOT(MI, 0) = op##8_mi,  SLOT(MI, 1) = op##16_mi, SLOT(MI, 2) = op##32_mi,                 \
+        SLOT(RR, 0) = op##8_rr, SLOT(RR, 1) = op##16_rr, SLOT(RR, 2) = op##32_rr,                  \
+        SLOT(RI, 0) = op##8_ri, SLOT(RI, 1) = op##16_ri, SLOT(RI, 2) = op##32_ri,                  \
+        SLOT(MR, 0) = op##8_mr, SLOT(MR, 1) = op##16_mr, SLOT(MR, 2) = op##32_mr,                  \
+        SLOT(MI, 0) = op##8_mi, SLOT(MI, 1) = op##16_mi, SLOT(MI, 2) = op##32_mi,                  \
     };
 #define DEFINE(KIND, op)                                                                           \
     KIND(op, uint8_t, u8m, 8)                                                                      \
@@ -255,7 +257,8 @@ DEFINE(SHIFT, sar)
 DEFINE_COMPARE(cmp, sub)
 DEFINE_COMPARE(test, and)
 
-/* ---- multiplication and division ------------------------------------------------------------------ */
+/* ---- multiplication and division
+ * ------------------------------------------------------------------ */
 
 #define MUL(name, insn, T, WIDE, bits, sfx, lo, hi)                                                \
     static WIDE name##_##bits(T a, T b, uint16_t *cc)                                              \
@@ -328,8 +331,8 @@ static void op_imul23(struct x86_vcpu *v, const struct x86_insn *in)
     uint32_t b = x86_rm_get(v, in, in->r1, in->opsize);
     bool three = in->map == 0; /* 69, 6B */
     uint32_t a = three ? in->imm : x86_reg_get(v, in->r0, in->opsize);
-    uint32_t r = in->opsize == 2 ? imul2_16((uint16_t)b, (uint16_t)a, &v->cc)
-                                 : imul2_32(b, a, &v->cc);
+    uint32_t r =
+        in->opsize == 2 ? imul2_16((uint16_t)b, (uint16_t)a, &v->cc) : imul2_32(b, a, &v->cc);
     x86_reg_set(v, in->r0, in->opsize, r);
 }
 
@@ -388,7 +391,8 @@ static void op_idiv(struct x86_vcpu *v, const struct x86_insn *in)
     }
 }
 
-/* ---- double shifts -------------------------------------------------------------------------------- */
+/* ---- double shifts
+ * -------------------------------------------------------------------------------- */
 
 #define DOUBLE_SHIFT(name, insn)                                                                   \
     static uint32_t name##_16(uint32_t a, uint32_t b, uint8_t count, uint16_t *cc)                 \
@@ -420,7 +424,8 @@ static void op_idiv(struct x86_vcpu *v, const struct x86_insn *in)
 DOUBLE_SHIFT(shld, "shld")
 DOUBLE_SHIFT(shrd, "shrd")
 
-/* ---- bits ----------------------------------------------------------------------------------------- */
+/* ---- bits
+ * ----------------------------------------------------------------------------------------- */
 
 enum bit_op { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 
@@ -458,9 +463,18 @@ static void bit_op(struct x86_vcpu *v, const struct x86_insn *in, enum bit_op op
     }
     v->cc = (uint16_t)((v->cc & ~CC_CF) | (a >> bit & 1 ? CC_CF : 0));
 }
-static void op_bt(struct x86_vcpu *v, const struct x86_insn *in) { bit_op(v, in, BIT_TEST); }
-static void op_bts(struct x86_vcpu *v, const struct x86_insn *in) { bit_op(v, in, BIT_SET); }
-static void op_btr(struct x86_vcpu *v, const struct x86_insn *in) { bit_op(v, in, BIT_RESET); }
+static void op_bt(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    bit_op(v, in, BIT_TEST);
+}
+static void op_bts(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    bit_op(v, in, BIT_SET);
+}
+static void op_btr(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    bit_op(v, in, BIT_RESET);
+}
 static void op_btc(struct x86_vcpu *v, const struct x86_insn *in)
 {
     bit_op(v, in, BIT_COMPLEMENT);
@@ -486,7 +500,8 @@ static void op_btc(struct x86_vcpu *v, const struct x86_insn *in)
 SCAN(bsf, "bsf")
 SCAN(bsr, "bsr")
 
-/* ---- exchange and compare --------------------------------------------------------------------------- */
+/* ---- exchange and compare
+ * --------------------------------------------------------------------------- */
 
 static uint32_t add_sized(uint32_t a, uint32_t b, unsigned size, uint16_t *cc)
 {
@@ -527,8 +542,7 @@ static void op_cmpxchg(struct x86_vcpu *v, const struct x86_insn *in)
     uint32_t a = x86_rm_get_for_write(v, in, in->r0, in->opsize);
     uint32_t acc = x86_reg_get(v, X86_EAX * 8, in->opsize);
     x86_compare(acc, a, in->opsize, &cc);
-    x86_rm_set(v, in, in->r0, in->opsize,
-               cc & CC_ZF ? x86_reg_get(v, in->r1, in->opsize) : a);
+    x86_rm_set(v, in, in->r0, in->opsize, cc & CC_ZF ? x86_reg_get(v, in->r1, in->opsize) : a);
     if (!(cc & CC_ZF))
         x86_reg_set(v, X86_EAX * 8, in->opsize, a);
     v->cc = cc;
@@ -550,7 +564,8 @@ static void op_cmpxchg8b(struct x86_vcpu *v, const struct x86_insn *in)
     }
 }
 
-/* ---- BCD -------------------------------------------------------------------------------------------- */
+/* ---- BCD
+ * -------------------------------------------------------------------------------------------- */
 
 /* SF, ZF, PF of a byte result; the other flags as in `rest` (CC_CF, CC_AF, CC_OF). */
 static void set_bcd_flags(struct x86_vcpu *v, uint8_t result, uint16_t rest)
@@ -578,8 +593,14 @@ static void decimal_adjust(struct x86_vcpu *v, int sign)
     x86_reg_set(v, X86_EAX * 8, 1, al);
     set_bcd_flags(v, al, rest);
 }
-static void op_daa(struct x86_vcpu *v, const struct x86_insn *in) { decimal_adjust(v, 1); }
-static void op_das(struct x86_vcpu *v, const struct x86_insn *in) { decimal_adjust(v, -1); }
+static void op_daa(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    decimal_adjust(v, 1);
+}
+static void op_das(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    decimal_adjust(v, -1);
+}
 
 static void ascii_adjust(struct x86_vcpu *v, int sign)
 {
@@ -592,8 +613,14 @@ static void ascii_adjust(struct x86_vcpu *v, int sign)
     x86_w16(v, X86_EAX, ax);
     set_bcd_flags(v, (uint8_t)ax, rest);
 }
-static void op_aaa(struct x86_vcpu *v, const struct x86_insn *in) { ascii_adjust(v, 1); }
-static void op_aas(struct x86_vcpu *v, const struct x86_insn *in) { ascii_adjust(v, -1); }
+static void op_aaa(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    ascii_adjust(v, 1);
+}
+static void op_aas(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    ascii_adjust(v, -1);
+}
 
 static void op_aam(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -611,20 +638,58 @@ static void op_aad(struct x86_vcpu *v, const struct x86_insn *in)
     set_bcd_flags(v, al, 0);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------- */
+/* ---- rows
+ * --------------------------------------------------------------------------------------------- */
 
-#define ROW(m, op) {.mnemonic = ZYDIS_MNEMONIC_##m, .forms = op##_forms}
-#define ANY(m, fn) {.mnemonic = ZYDIS_MNEMONIC_##m, .any = fn}
+#define ROW(m, op)                                                                                 \
+    {                                                                                              \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .forms = op##_forms                                        \
+    }
+#define ANY(m, fn)                                                                                 \
+    {                                                                                              \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .any = fn                                                  \
+    }
 const struct x86_op x86_ops_alu[] = {
-    ROW(ADD, add),          ROW(OR, or),       ROW(ADC, adc),    ROW(SBB, sbb),
-    ROW(AND, and),          ROW(SUB, sub),     ROW(XOR, xor),    ROW(CMP, cmp),
-    ROW(TEST, test),        ROW(INC, inc),     ROW(DEC, dec),    ROW(NEG, neg),
-    ROW(NOT, not ),         ROW(ROL, rol),     ROW(ROR, ror),    ROW(RCL, rcl),
-    ROW(RCR, rcr),          ROW(SHL, shl),     ROW(SHR, shr),    ROW(SAR, sar),
-    ANY(MUL, op_mul),       ANY(IMUL, op_imul), ANY(DIV, op_div), ANY(IDIV, op_idiv),
-    ANY(SHLD, op_shld),     ANY(SHRD, op_shrd), ANY(BT, op_bt),   ANY(BTS, op_bts),
-    ANY(BTR, op_btr),       ANY(BTC, op_btc),   ANY(BSF, op_bsf), ANY(BSR, op_bsr),
-    ANY(XADD, op_xadd),     ANY(CMPXCHG, op_cmpxchg), ANY(CMPXCHG8B, op_cmpxchg8b),
-    ANY(DAA, op_daa),       ANY(DAS, op_das),   ANY(AAA, op_aaa), ANY(AAS, op_aas),
-    ANY(AAM, op_aam),       ANY(AAD, op_aad),   {0},
+    ROW(ADD, add),
+    ROW(OR, or),
+    ROW(ADC, adc),
+    ROW(SBB, sbb),
+    ROW(AND, and),
+    ROW(SUB, sub),
+    ROW(XOR, xor),
+    ROW(CMP, cmp),
+    ROW(TEST, test),
+    ROW(INC, inc),
+    ROW(DEC, dec),
+    ROW(NEG, neg),
+    ROW(NOT, not ),
+    ROW(ROL, rol),
+    ROW(ROR, ror),
+    ROW(RCL, rcl),
+    ROW(RCR, rcr),
+    ROW(SHL, shl),
+    ROW(SHR, shr),
+    ROW(SAR, sar),
+    ANY(MUL, op_mul),
+    ANY(IMUL, op_imul),
+    ANY(DIV, op_div),
+    ANY(IDIV, op_idiv),
+    ANY(SHLD, op_shld),
+    ANY(SHRD, op_shrd),
+    ANY(BT, op_bt),
+    ANY(BTS, op_bts),
+    ANY(BTR, op_btr),
+    ANY(BTC, op_btc),
+    ANY(BSF, op_bsf),
+    ANY(BSR, op_bsr),
+    ANY(XADD, op_xadd),
+    ANY(CMPXCHG, op_cmpxchg),
+    ANY(CMPXCHG8B, op_cmpxchg8b),
+    ANY(DAA, op_daa),
+    ANY(DAS, op_das),
+    ANY(AAA, op_aaa),
+    ANY(AAS, op_aas),
+    ANY(AAM, op_aam),
+    ANY(AAD, op_aad),
+    {0},
 };

@@ -13,7 +13,10 @@ static inline void branch_to(struct x86_vcpu *v, uint32_t eip)
     v->eip = eip;
 }
 
-void x86_jump(struct x86_vcpu *v, uint32_t eip) { branch_to(v, eip); }
+void x86_jump(struct x86_vcpu *v, uint32_t eip)
+{
+    branch_to(v, eip);
+}
 
 static inline uint32_t relative(const struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -70,8 +73,14 @@ static void loop(struct x86_vcpu *v, const struct x86_insn *in, bool condition)
         branch_relative(v, in);
     x86_reg_set(v, X86_ECX * 8, in->asize, count);
 }
-static void op_loop(struct x86_vcpu *v, const struct x86_insn *in) { loop(v, in, true); }
-static void op_loope(struct x86_vcpu *v, const struct x86_insn *in) { loop(v, in, v->cc & CC_ZF); }
+static void op_loop(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    loop(v, in, true);
+}
+static void op_loope(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    loop(v, in, v->cc & CC_ZF);
+}
 static void op_loopne(struct x86_vcpu *v, const struct x86_insn *in)
 {
     loop(v, in, !(v->cc & CC_ZF));
@@ -99,14 +108,35 @@ static void op_bound(struct x86_vcpu *v, const struct x86_insn *in)
         x86_raise(v, X86_BR);
 }
 
-#define ANY(m, fn) {.mnemonic = ZYDIS_MNEMONIC_##m, .class = X86_BRANCH, .any = fn}
+#define ANY(m, fn)                                                                                 \
+    {                                                                                              \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .class = X86_BRANCH, .any = fn                             \
+    }
 const struct x86_op x86_ops_control[] = {
-    ANY(JO, j_o),         ANY(JNO, j_no),         ANY(JB, j_b),     ANY(JNB, j_nb),
-    ANY(JZ, j_z),         ANY(JNZ, j_nz),         ANY(JBE, j_be),   ANY(JNBE, j_nbe),
-    ANY(JS, j_s),         ANY(JNS, j_ns),         ANY(JP, j_p),     ANY(JNP, j_np),
-    ANY(JL, j_l),         ANY(JNL, j_nl),         ANY(JLE, j_le),   ANY(JNLE, j_nle),
-    ANY(JMP, op_jmp),     ANY(CALL, op_call),     ANY(RET, op_ret), ANY(LOOP, op_loop),
-    ANY(LOOPE, op_loope), ANY(LOOPNE, op_loopne), ANY(JCXZ, op_jcxz), ANY(JECXZ, op_jcxz),
+    ANY(JO, j_o),
+    ANY(JNO, j_no),
+    ANY(JB, j_b),
+    ANY(JNB, j_nb),
+    ANY(JZ, j_z),
+    ANY(JNZ, j_nz),
+    ANY(JBE, j_be),
+    ANY(JNBE, j_nbe),
+    ANY(JS, j_s),
+    ANY(JNS, j_ns),
+    ANY(JP, j_p),
+    ANY(JNP, j_np),
+    ANY(JL, j_l),
+    ANY(JNL, j_nl),
+    ANY(JLE, j_le),
+    ANY(JNLE, j_nle),
+    ANY(JMP, op_jmp),
+    ANY(CALL, op_call),
+    ANY(RET, op_ret),
+    ANY(LOOP, op_loop),
+    ANY(LOOPE, op_loope),
+    ANY(LOOPNE, op_loopne),
+    ANY(JCXZ, op_jcxz),
+    ANY(JECXZ, op_jcxz),
     {.mnemonic = ZYDIS_MNEMONIC_BOUND, .any = op_bound},
     {0},
 };

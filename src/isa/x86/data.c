@@ -6,9 +6,10 @@
 #include "isa/x86/mmu.h"
 
 #define REG(T, offset) (*(T *)x86_reg_ptr(v, offset))
-#define SLOT(form, n) [X86_FORM_##form * 3 + n]
+#define SLOT(form, n)  [X86_FORM_##form * 3 + n]
 
-/* ---- mov ------------------------------------------------------------------------------------------ */
+/* ---- mov
+ * ------------------------------------------------------------------------------------------ */
 
 #define MOV(T, bits)                                                                               \
     static void mov##bits##_rr(struct x86_vcpu *v, const struct x86_insn *in)                      \
@@ -35,25 +36,24 @@ MOV(uint8_t, 8)
 MOV(uint16_t, 16)
 MOV(uint32_t, 32)
 static const x86_handler mov_forms[X86_FORM_SLOTS] = {
-    SLOT(RR, 0) = mov8_rr, SLOT(RR, 1) = mov16_rr, SLOT(RR, 2) = mov32_rr,
-    SLOT(RM, 0) = mov8_rm, SLOT(RM, 1) = mov16_rm, SLOT(RM, 2) = mov32_rm,
-    SLOT(MR, 0) = mov8_mr, SLOT(MR, 1) = mov16_mr, SLOT(MR, 2) = mov32_mr,
-    SLOT(RI, 0) = mov8_ri, SLOT(RI, 1) = mov16_ri, SLOT(RI, 2) = mov32_ri,
-    SLOT(MI, 0) = mov8_mi, SLOT(MI, 1) = mov16_mi, SLOT(MI, 2) = mov32_mi,
+    SLOT(RR, 0) = mov8_rr,  SLOT(RR, 1) = mov16_rr, SLOT(RR, 2) = mov32_rr, SLOT(RM, 0) = mov8_rm,
+    SLOT(RM, 1) = mov16_rm, SLOT(RM, 2) = mov32_rm, SLOT(MR, 0) = mov8_mr,  SLOT(MR, 1) = mov16_mr,
+    SLOT(MR, 2) = mov32_mr, SLOT(RI, 0) = mov8_ri,  SLOT(RI, 1) = mov16_ri, SLOT(RI, 2) = mov32_ri,
+    SLOT(MI, 0) = mov8_mi,  SLOT(MI, 1) = mov16_mi, SLOT(MI, 2) = mov32_mi,
 };
 
 /* movzx and movsx: the opcode's low bit gives the source size, the operand size the destination. */
 #define EXTEND(name, S8, S16)                                                                      \
-    static void name##8_r(struct x86_vcpu *v, const struct x86_insn *in)                           \
+    static void name##8_r(struct x86_vcpu * v, const struct x86_insn *in)                          \
     {                                                                                              \
         x86_reg_set(v, in->r0, in->opsize, (uint32_t)(int32_t)REG(S8, in->r1));                    \
     }                                                                                              \
-    static void name##8_m(struct x86_vcpu *v, const struct x86_insn *in)                           \
+    static void name##8_m(struct x86_vcpu * v, const struct x86_insn *in)                          \
     {                                                                                              \
         S8 x = (S8)x86_read8(v, in->seg, x86_ea(v, in));                                           \
         x86_reg_set(v, in->r0, in->opsize, (uint32_t)(int32_t)x);                                  \
     }                                                                                              \
-    static void name##16(struct x86_vcpu *v, const struct x86_insn *in)                            \
+    static void name##16(struct x86_vcpu * v, const struct x86_insn *in)                           \
     {                                                                                              \
         S16 x = (S16)x86_rm_get(v, in, in->r1, 2);                                                 \
         x86_reg_set(v, in->r0, in->opsize, (uint32_t)(int32_t)x);                                  \
@@ -107,7 +107,8 @@ static void op_xlat(struct x86_vcpu *v, const struct x86_insn *in)
 
 static void op_nop(struct x86_vcpu *v, const struct x86_insn *in) {}
 
-/* ---- stack ----------------------------------------------------------------------------------------- */
+/* ---- stack
+ * ----------------------------------------------------------------------------------------- */
 
 static void push32_r(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -205,7 +206,8 @@ static void op_leave(struct x86_vcpu *v, const struct x86_insn *in)
     x86_reg_set(v, X86_EBP * 8, in->opsize, x);
 }
 
-/* ---- conversions ------------------------------------------------------------------------------------ */
+/* ---- conversions
+ * ------------------------------------------------------------------------------------ */
 
 static void op_cbw(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -224,7 +226,8 @@ static void op_cdq(struct x86_vcpu *v, const struct x86_insn *in)
     x86_w32(v, X86_EDX, v->gpr[X86_EAX] & 0x80000000 ? 0xffffffff : 0);
 }
 
-/* ---- conditional ------------------------------------------------------------------------------------- */
+/* ---- conditional
+ * ------------------------------------------------------------------------------------- */
 
 /* A cmov whose condition is false still reads its source, and faults. */
 #define CONDITIONAL(cond, expr)                                                                    \
@@ -241,13 +244,29 @@ static void op_cdq(struct x86_vcpu *v, const struct x86_insn *in)
 #define BOTH(c, n) CONDITIONAL(c, x86_cond_##c(v->cc)) CONDITIONAL(n, !x86_cond_##c(v->cc))
 X86_CONDITIONS(BOTH)
 
-/* ---- flag bits ---------------------------------------------------------------------------------------- */
+/* ---- flag bits
+ * ---------------------------------------------------------------------------------------- */
 
-static void op_clc(struct x86_vcpu *v, const struct x86_insn *in) { v->cc &= (uint16_t)~CC_CF; }
-static void op_stc(struct x86_vcpu *v, const struct x86_insn *in) { v->cc |= CC_CF; }
-static void op_cmc(struct x86_vcpu *v, const struct x86_insn *in) { v->cc ^= CC_CF; }
-static void op_cld(struct x86_vcpu *v, const struct x86_insn *in) { v->eflags &= ~FL_DF; }
-static void op_std(struct x86_vcpu *v, const struct x86_insn *in) { v->eflags |= FL_DF; }
+static void op_clc(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    v->cc &= (uint16_t)~CC_CF;
+}
+static void op_stc(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    v->cc |= CC_CF;
+}
+static void op_cmc(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    v->cc ^= CC_CF;
+}
+static void op_cld(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    v->eflags &= ~FL_DF;
+}
+static void op_std(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    v->eflags |= FL_DF;
+}
 static void op_lahf(struct x86_vcpu *v, const struct x86_insn *in)
 {
     x86_reg_set(v, X86_EAX * 8 + 1, 1, (v->cc >> 8 & 0xd5) | 2);
@@ -261,22 +280,60 @@ static void op_salc(struct x86_vcpu *v, const struct x86_insn *in)
     x86_reg_set(v, X86_EAX * 8, 1, v->cc & CC_CF ? 0xff : 0);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------- */
+/* ---- rows
+ * --------------------------------------------------------------------------------------------- */
 
-#define ANY(m, fn) {.mnemonic = ZYDIS_MNEMONIC_##m, .any = fn}
+#define ANY(m, fn)                                                                                 \
+    {                                                                                              \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .any = fn                                                  \
+    }
 #define CC(C, c) ANY(SET##C, set_##c), ANY(CMOV##C, cmov_##c)
 const struct x86_op x86_ops_data[] = {
     {.mnemonic = ZYDIS_MNEMONIC_MOV, .forms = mov_forms},
     {.mnemonic = ZYDIS_MNEMONIC_PUSH, .any = op_push, .forms = push_forms},
     {.mnemonic = ZYDIS_MNEMONIC_POP, .any = op_pop, .forms = pop_forms},
-    ANY(MOVZX, op_movzx), ANY(MOVSX, op_movsx), ANY(LEA, op_lea),     ANY(XCHG, op_xchg),
-    ANY(BSWAP, op_bswap), ANY(XLAT, op_xlat),   ANY(NOP, op_nop),     ANY(PAUSE, op_nop),
-    ANY(ENDBR32, op_nop), ANY(PUSHA, op_pusha), ANY(PUSHAD, op_pusha), ANY(POPA, op_popa),
-    ANY(POPAD, op_popa),  ANY(ENTER, op_enter), ANY(LEAVE, op_leave), ANY(CBW, op_cbw),
-    ANY(CWDE, op_cwde),   ANY(CWD, op_cwd),     ANY(CDQ, op_cdq),     ANY(CLC, op_clc),
-    ANY(STC, op_stc),     ANY(CMC, op_cmc),     ANY(CLD, op_cld),     ANY(STD, op_std),
-    ANY(LAHF, op_lahf),   ANY(SAHF, op_sahf),   ANY(SALC, op_salc),
-    CC(O, o),   CC(NO, no), CC(B, b), CC(NB, nb), CC(Z, z), CC(NZ, nz), CC(BE, be), CC(NBE, nbe),
-    CC(S, s),   CC(NS, ns), CC(P, p), CC(NP, np), CC(L, l), CC(NL, nl), CC(LE, le), CC(NLE, nle),
+    ANY(MOVZX, op_movzx),
+    ANY(MOVSX, op_movsx),
+    ANY(LEA, op_lea),
+    ANY(XCHG, op_xchg),
+    ANY(BSWAP, op_bswap),
+    ANY(XLAT, op_xlat),
+    ANY(NOP, op_nop),
+    ANY(PAUSE, op_nop),
+    ANY(ENDBR32, op_nop),
+    ANY(PUSHA, op_pusha),
+    ANY(PUSHAD, op_pusha),
+    ANY(POPA, op_popa),
+    ANY(POPAD, op_popa),
+    ANY(ENTER, op_enter),
+    ANY(LEAVE, op_leave),
+    ANY(CBW, op_cbw),
+    ANY(CWDE, op_cwde),
+    ANY(CWD, op_cwd),
+    ANY(CDQ, op_cdq),
+    ANY(CLC, op_clc),
+    ANY(STC, op_stc),
+    ANY(CMC, op_cmc),
+    ANY(CLD, op_cld),
+    ANY(STD, op_std),
+    ANY(LAHF, op_lahf),
+    ANY(SAHF, op_sahf),
+    ANY(SALC, op_salc),
+    CC(O, o),
+    CC(NO, no),
+    CC(B, b),
+    CC(NB, nb),
+    CC(Z, z),
+    CC(NZ, nz),
+    CC(BE, be),
+    CC(NBE, nbe),
+    CC(S, s),
+    CC(NS, ns),
+    CC(P, p),
+    CC(NP, np),
+    CC(L, l),
+    CC(NL, nl),
+    CC(LE, le),
+    CC(NLE, nle),
     {0},
 };

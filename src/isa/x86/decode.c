@@ -14,14 +14,14 @@ struct x86_decoder {
 };
 
 static const struct x86_op *const subjects[] = {
-    x86_ops_alu, x86_ops_data, x86_ops_control, x86_ops_string, x86_ops_system,
-    x86_ops_segment, x86_ops_far, x86_ops_x87, x86_ops_mmx, x86_ops_sse,
+    x86_ops_alu,     x86_ops_data, x86_ops_control, x86_ops_string, x86_ops_system,
+    x86_ops_segment, x86_ops_far,  x86_ops_x87,     x86_ops_mmx,    x86_ops_sse,
 };
 
 /* Encodings that a P6 reads differently from newer processors (LZCNT is BSR, and so on). */
 static const ZydisDecoderMode modes_off[] = {
-    ZYDIS_DECODER_MODE_LZCNT, ZYDIS_DECODER_MODE_TZCNT,     ZYDIS_DECODER_MODE_MPX,
-    ZYDIS_DECODER_MODE_CET,   ZYDIS_DECODER_MODE_WBNOINVD,  ZYDIS_DECODER_MODE_CLDEMOTE,
+    ZYDIS_DECODER_MODE_LZCNT, ZYDIS_DECODER_MODE_TZCNT,        ZYDIS_DECODER_MODE_MPX,
+    ZYDIS_DECODER_MODE_CET,   ZYDIS_DECODER_MODE_WBNOINVD,     ZYDIS_DECODER_MODE_CLDEMOTE,
     ZYDIS_DECODER_MODE_KNC,   ZYDIS_DECODER_MODE_AMD_BRANCHES,
 };
 
@@ -46,16 +46,23 @@ struct x86_decoder *x86_decoder_new(struct err *e)
     return d;
 }
 
-void x86_decoder_free(struct x86_decoder *d) { free(d); }
+void x86_decoder_free(struct x86_decoder *d)
+{
+    free(d);
+}
 
 const struct x86_op *x86_op_row(const struct x86_decoder *d, unsigned mnemonic)
 {
     return mnemonic < X86_MN_END ? d->rows[mnemonic] : NULL;
 }
 
-/* ---- handlers decode itself hands out ---------------------------------------------------------- */
+/* ---- handlers decode itself hands out ----------------------------------------------------------
+ */
 
-void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in) { x86_raise(v, X86_UD); }
+void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    x86_raise(v, X86_UD);
+}
 static void too_long(struct x86_vcpu *v, const struct x86_insn *in)
 {
     x86_raise_error(v, X86_GP, 0);
@@ -78,7 +85,8 @@ static void guarded(struct x86_vcpu *v, const struct x86_insn *in)
     op->any(v, in);
 }
 
-/* ---- operands ------------------------------------------------------------------------------------ */
+/* ---- operands
+ * ------------------------------------------------------------------------------------ */
 
 static uint8_t gpr_index(ZydisRegister r)
 {
@@ -151,9 +159,10 @@ static enum x86_form operands(struct x86_insn *in, const ZydisDecodedOperand *op
             kinds[i] = kind;
     }
     if (kinds[0] == 'R')
-        return kinds[1] == 'R' ? X86_FORM_RR : kinds[1] == 'M' ? X86_FORM_RM
-               : kinds[1] == 'I'                              ? X86_FORM_RI
-                                                              : X86_FORM_R;
+        return kinds[1] == 'R'   ? X86_FORM_RR
+               : kinds[1] == 'M' ? X86_FORM_RM
+               : kinds[1] == 'I' ? X86_FORM_RI
+                                 : X86_FORM_R;
     if (kinds[0] == 'M')
         return kinds[1] == 'R' ? X86_FORM_MR : kinds[1] == 'I' ? X86_FORM_MI : X86_FORM_M;
     return X86_FORM_I;
@@ -202,17 +211,39 @@ static void prefixes(struct x86_insn *in, const ZydisDecodedInstruction *z)
     in->seg = X86_DS;
     for (unsigned i = 0; i < z->raw.prefix_count; i++)
         switch (z->raw.prefixes[i].value) {
-        case 0x26: in->seg = X86_ES; break;
-        case 0x2e: in->seg = X86_CS; break;
-        case 0x36: in->seg = X86_SS; break;
-        case 0x3e: in->seg = X86_DS; break;
-        case 0x64: in->seg = X86_FS; break;
-        case 0x65: in->seg = X86_GS; break;
-        case 0x66: in->prefix |= X86_PFX_OPSIZE; break;
-        case 0x67: in->prefix |= X86_PFX_ADDRSIZE; break;
-        case 0xf0: in->prefix |= X86_PFX_LOCK; break;
-        case 0xf2: in->prefix = (uint8_t)((in->prefix & ~X86_PFX_REP) | X86_PFX_REPNE); break;
-        case 0xf3: in->prefix = (uint8_t)((in->prefix & ~X86_PFX_REPNE) | X86_PFX_REP); break;
+        case 0x26:
+            in->seg = X86_ES;
+            break;
+        case 0x2e:
+            in->seg = X86_CS;
+            break;
+        case 0x36:
+            in->seg = X86_SS;
+            break;
+        case 0x3e:
+            in->seg = X86_DS;
+            break;
+        case 0x64:
+            in->seg = X86_FS;
+            break;
+        case 0x65:
+            in->seg = X86_GS;
+            break;
+        case 0x66:
+            in->prefix |= X86_PFX_OPSIZE;
+            break;
+        case 0x67:
+            in->prefix |= X86_PFX_ADDRSIZE;
+            break;
+        case 0xf0:
+            in->prefix |= X86_PFX_LOCK;
+            break;
+        case 0xf2:
+            in->prefix = (uint8_t)((in->prefix & ~X86_PFX_REP) | X86_PFX_REPNE);
+            break;
+        case 0xf3:
+            in->prefix = (uint8_t)((in->prefix & ~X86_PFX_REPNE) | X86_PFX_REP);
+            break;
         }
 }
 

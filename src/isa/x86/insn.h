@@ -34,15 +34,15 @@ struct x86_insn {
     uint8_t r0, r1;
     /* Memory operand: gpr indices (X86_GPR_ZERO when absent) and shift. */
     uint8_t base, index, shift;
-    bool has_mem;      /* the r/m operand is memory */
-    uint8_t opcode;    /* last opcode byte */
-    uint8_t map;       /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
-    uint8_t modrm;     /* 0 if there is none */
+    bool has_mem;   /* the r/m operand is memory */
+    uint8_t opcode; /* last opcode byte */
+    uint8_t map;    /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
+    uint8_t modrm;  /* 0 if there is none */
 };
 
 enum {
-    X86_PFX_REP = 1 << 0,     /* F3 */
-    X86_PFX_REPNE = 1 << 1,   /* F2 */
+    X86_PFX_REP = 1 << 0,   /* F3 */
+    X86_PFX_REPNE = 1 << 1, /* F2 */
     X86_PFX_LOCK = 1 << 2,
     X86_PFX_OPSIZE = 1 << 3,  /* 66 */
     X86_PFX_ADDRSIZE = 1 << 4 /* 67 */
@@ -96,9 +96,9 @@ enum x86_mnemonic {
 };
 
 struct x86_op {
-    uint16_t mnemonic; /* ZydisMnemonic or enum x86_mnemonic */
-    uint16_t class;    /* bits above */
-    x86_handler any;   /* used when forms is NULL or has no entry for the form */
+    uint16_t mnemonic;        /* ZydisMnemonic or enum x86_mnemonic */
+    uint16_t class;           /* bits above */
+    x86_handler any;          /* used when forms is NULL or has no entry for the form */
     const x86_handler *forms; /* X86_FORM_SLOTS entries or NULL */
 };
 
@@ -119,7 +119,8 @@ extern const struct x86_op x86_ops_sse[];     /* sse.c */
 /* Effective address (offset within in->seg). */
 static inline uint32_t x86_ea(const struct x86_vcpu *v, const struct x86_insn *in)
 {
-    uint32_t ea = (uint32_t)v->gpr[in->base] + ((uint32_t)v->gpr[in->index] << in->shift) + in->disp;
+    uint32_t ea =
+        (uint32_t)v->gpr[in->base] + ((uint32_t)v->gpr[in->index] << in->shift) + in->disp;
     return likely(in->asize == 4) ? ea : (uint16_t)ea;
 }
 /* A register operand of 1, 2 or 4 bytes by its byte offset (in->r0, in->r1). */
@@ -160,7 +161,8 @@ void x86_compare(uint32_t a, uint32_t b, unsigned size, uint16_t *cc);
 /* Raises #UD: for table slots no encoding reaches. (decode.c) */
 void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in);
 
-/* ---- decode ------------------------------------------------------------------------------------ */
+/* ---- decode ------------------------------------------------------------------------------------
+ */
 
 /* Decode `n` (1 to 15) bytes for a code segment of `code_size` 2 or 4 bytes. Returns true and
  * fills *in; false when the bytes end too early (more are needed). Undefined opcodes decode to a

@@ -96,15 +96,16 @@ void x86_stack_write(struct x86_vcpu *v, const struct x86_seg *ss, unsigned cpl,
 uint32_t x86_stack_read(struct x86_vcpu *v, const struct x86_seg *ss, unsigned cpl, uint32_t off,
                         unsigned size, enum x86_vector vector, uint32_t error);
 
-/* ---- translation and TLB ----------------------------------------------------------------------- */
+/* ---- translation and TLB -----------------------------------------------------------------------
+ */
 
 enum x86_access { X86_READ, X86_WRITE, X86_FETCH };
 
 struct x86_walk {
-    bool present;     /* translation exists and permits the access */
-    uint32_t error;   /* page-fault error code otherwise */
-    gpa_t gpa;        /* A20 applied */
-    bool writable;    /* a write at this privilege would be allowed and the dirty bit is set */
+    bool present;   /* translation exists and permits the access */
+    uint32_t error; /* page-fault error code otherwise */
+    gpa_t gpa;      /* A20 applied */
+    bool writable;  /* a write at this privilege would be allowed and the dirty bit is set */
     bool global;
 };
 /* Walk the guest's tables for one linear address; sets A and D bits unless `quiet`. */
@@ -114,7 +115,7 @@ struct x86_walk x86_walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bo
 /* Physical address to fetch instructions from at lin, at the current privilege. Faults. */
 gpa_t x86_fetch_gpa(struct x86_vcpu *v, uint32_t lin);
 
-void x86_tlb_flush(struct x86_vcpu *v, bool keep_global); /* CR3 load keeps global pages */
+void x86_tlb_flush(struct x86_vcpu *v, bool keep_global);  /* CR3 load keeps global pages */
 void x86_tlb_flush_page(struct x86_vcpu *v, uint32_t lin); /* INVLPG */
 void x86_tlb_protect(struct x86_vcpu *v, gpfn_t page);     /* drop write access to a page */
 /* Load the four PDPTEs for PAE paging from cr3; #GP(0) on reserved bits. */

@@ -5,8 +5,9 @@
 
 static uint32_t read_sized(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned size)
 {
-    return size == 4 ? x86_read32(v, s, off) : size == 2 ? x86_read16(v, s, off)
-                                                         : x86_read8(v, s, off);
+    return size == 4   ? x86_read32(v, s, off)
+           : size == 2 ? x86_read16(v, s, off)
+                       : x86_read8(v, s, off);
 }
 
 static void write_sized(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned size,

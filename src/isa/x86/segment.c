@@ -221,6 +221,7 @@ void x86_stack_commit(struct x86_vcpu *v, const struct x86_stack *st)
 static void stack_shadow(struct x86_vcpu *v)
 {
     v->shadow_until = v->retired + 1;
+    v->shadow_debug = true;
 }
 
 static void mov_seg(struct x86_vcpu *v, const struct x86_insn *in)

@@ -6,6 +6,7 @@
 #ifndef RING3_ISA_X86_X86_H
 #define RING3_ISA_X86_X86_H
 
+#include <pthread.h>
 #include <setjmp.h>
 
 #include "ring3/vcpu.h"
@@ -18,29 +19,44 @@ enum x86_sreg { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_LDTR, X86_TR
 
 /* Exception vectors. */
 enum x86_vector {
-    X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OF = 4, X86_BR = 5, X86_UD = 6,
-    X86_NM = 7, X86_DF = 8, X86_TS = 10, X86_NP = 11, X86_SSF = 12, X86_GP = 13, X86_PF = 14,
-    X86_MF = 16, X86_AC = 17, X86_MC = 18, X86_XM = 19,
+    X86_DE = 0,
+    X86_DB = 1,
+    X86_NMI = 2,
+    X86_BP = 3,
+    X86_OF = 4,
+    X86_BR = 5,
+    X86_UD = 6,
+    X86_NM = 7,
+    X86_DF = 8,
+    X86_TS = 10,
+    X86_NP = 11,
+    X86_SSF = 12,
+    X86_GP = 13,
+    X86_PF = 14,
+    X86_MF = 16,
+    X86_AC = 17,
+    X86_MC = 18,
+    X86_XM = 19,
 };
 
 /* EFLAGS */
-#define FL_CF (1u << 0)
-#define FL_PF (1u << 2)
-#define FL_AF (1u << 4)
-#define FL_ZF (1u << 6)
-#define FL_SF (1u << 7)
-#define FL_TF (1u << 8)
-#define FL_IF (1u << 9)
-#define FL_DF (1u << 10)
-#define FL_OF (1u << 11)
-#define FL_IOPL (3u << 12)
-#define FL_NT (1u << 14)
-#define FL_RF (1u << 16)
-#define FL_VM (1u << 17)
-#define FL_AC (1u << 18)
-#define FL_VIF (1u << 19)
-#define FL_VIP (1u << 20)
-#define FL_ID (1u << 21)
+#define FL_CF    (1u << 0)
+#define FL_PF    (1u << 2)
+#define FL_AF    (1u << 4)
+#define FL_ZF    (1u << 6)
+#define FL_SF    (1u << 7)
+#define FL_TF    (1u << 8)
+#define FL_IF    (1u << 9)
+#define FL_DF    (1u << 10)
+#define FL_OF    (1u << 11)
+#define FL_IOPL  (3u << 12)
+#define FL_NT    (1u << 14)
+#define FL_RF    (1u << 16)
+#define FL_VM    (1u << 17)
+#define FL_AC    (1u << 18)
+#define FL_VIF   (1u << 19)
+#define FL_VIP   (1u << 20)
+#define FL_ID    (1u << 21)
 #define FL_FIXED 2u
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
@@ -66,53 +82,53 @@ enum x86_vector {
 #define CR0_CD (1u << 30)
 #define CR0_PG (1u << 31)
 
-#define CR4_VME (1u << 0)
-#define CR4_PVI (1u << 1)
-#define CR4_TSD (1u << 2)
-#define CR4_DE (1u << 3)
-#define CR4_PSE (1u << 4)
-#define CR4_PAE (1u << 5)
-#define CR4_MCE (1u << 6)
-#define CR4_PGE (1u << 7)
-#define CR4_PCE (1u << 8)
-#define CR4_OSFXSR (1u << 9)
+#define CR4_VME        (1u << 0)
+#define CR4_PVI        (1u << 1)
+#define CR4_TSD        (1u << 2)
+#define CR4_DE         (1u << 3)
+#define CR4_PSE        (1u << 4)
+#define CR4_PAE        (1u << 5)
+#define CR4_MCE        (1u << 6)
+#define CR4_PGE        (1u << 7)
+#define CR4_PCE        (1u << 8)
+#define CR4_OSFXSR     (1u << 9)
 #define CR4_OSXMMEXCPT (1u << 10)
 
 #define EFER_NXE (1u << 11)
 
-#define DR6_BS (1u << 14)
-#define DR6_BT (1u << 15)
-#define DR6_BD (1u << 13)
+#define DR6_BS    (1u << 14)
+#define DR6_BT    (1u << 15)
+#define DR6_BD    (1u << 13)
 #define DR6_FIXED 0xffff0ff0u
 #define DR7_FIXED 0x400u
-#define DR7_GD (1u << 13)
+#define DR7_GD    (1u << 13)
 
 /* Segment attributes: bits 8-15 and 20-23 of a descriptor's second word, moved down by 8:
  *   15 14 13 12 | 7  6 5  4  3..0
  *    G  B  L AVL| P DPL   S  type          */
-#define SEG_TYPE 0x000fu
-#define SEG_S 0x0010u
+#define SEG_TYPE      0x000fu
+#define SEG_S         0x0010u
 #define SEG_DPL_SHIFT 5
-#define SEG_DPL 0x0060u
-#define SEG_P 0x0080u
-#define SEG_AVL 0x1000u
-#define SEG_L 0x2000u
-#define SEG_DB 0x4000u
-#define SEG_G 0x8000u
+#define SEG_DPL       0x0060u
+#define SEG_P         0x0080u
+#define SEG_AVL       0x1000u
+#define SEG_L         0x2000u
+#define SEG_DB        0x4000u
+#define SEG_G         0x8000u
 /* type bits of code and data segments */
-#define SEG_ACCESSED 1u
-#define SEG_WRITABLE 2u   /* data */
-#define SEG_READABLE 2u   /* code */
+#define SEG_ACCESSED    1u
+#define SEG_WRITABLE    2u /* data */
+#define SEG_READABLE    2u /* code */
 #define SEG_EXPAND_DOWN 4u /* data */
-#define SEG_CONFORMING 4u  /* code */
-#define SEG_CODE 8u
+#define SEG_CONFORMING  4u /* code */
+#define SEG_CODE        8u
 
 /* A segment register: selector and the hidden part. Whoever writes one calls
  * x86_seg_changed(). */
 struct x86_seg {
     uint16_t sel;
-    uint16_t attr;       /* SEG_*; P clear: null or unusable */
-    uint32_t limit;      /* in bytes, last valid offset (expand-down: last invalid) */
+    uint16_t attr;  /* SEG_*; P clear: null or unusable */
+    uint32_t limit; /* in bytes, last valid offset (expand-down: last invalid) */
     uint64_t base;
     /* Fast checks, derived by x86_seg_changed(): an access of up to 16 bytes at an offset below
      * the span cannot break a segment rule. 0 sends every access down the slow path. */
@@ -153,7 +169,7 @@ _Static_assert(sizeof(struct x86_fx) == 512, "FXSAVE image");
 struct x86_fault {
     uint8_t vector;
     bool has_error;
-    bool trap; /* reported after the instruction (debug traps): eip stays, RF is not set */
+    bool trap; /* reported after the instruction (debug traps): resume at eip, not at insn_eip */
     uint32_t error;
 };
 
@@ -164,7 +180,7 @@ enum x86_unwind { X86_UNWIND_NONE, X86_UNWIND_FAULT, X86_UNWIND_EXIT };
 #define X86_ATTN_DEBUG (ATTN_ISA << 0) /* TF set, DR7 armed, or a debug trap pending */
 
 #define X86_BRANCH_LOG 16 /* entries, power of two */
-#define X86_FAULT_LOG 16
+#define X86_FAULT_LOG  16
 struct x86_branch {
     uint32_t from, to; /* offsets in CS */
 };
@@ -202,24 +218,24 @@ struct x86_vcpu {
     uint64_t a20_mask;  /* ANDed with every physical address */
 
     /* The instruction being executed. */
-    uint64_t insn_eip;      /* its start; where a fault resumes */
-    uint64_t retired;       /* instructions since reset */
-    uint64_t budget_end;    /* interpret() returns when retired + unwinds reaches it */
-    uint64_t unwinds;       /* instructions abandoned by x86_raise, so that fault loops end too */
-    uint64_t shadow_until;  /* no interrupt while retired == this (sti, mov ss, pop ss) */
-    uint32_t dr6_pending;   /* DR6 bits of a debug trap to deliver at the next boundary */
-    bool nmi_blocked;       /* until iret */
+    uint64_t insn_eip;     /* its start; where a fault resumes */
+    uint64_t retired;      /* instructions since reset */
+    uint64_t budget_end;   /* interpret() returns when retired reaches it */
+    uint64_t shadow_until; /* no interrupt while retired == this (sti, mov ss, pop ss) */
+    bool shadow_debug;     /* that shadow holds debug traps, too (mov ss, pop ss) */
+    uint32_t dr6_pending;  /* DR6 bits of a debug trap to deliver at the next boundary */
+    bool nmi_blocked;      /* until iret */
 
     /* Leaving a handler in the middle. */
     jmp_buf unwind;
-    struct x86_fault fault; /* valid for X86_UNWIND_FAULT */
-    struct vm_exit exit;    /* valid for X86_UNWIND_EXIT */
-    int delivering;         /* vector whose delivery is under way, or -1: double-fault rules */
+    struct x86_fault fault;   /* valid for X86_UNWIND_FAULT */
+    struct vm_exit exit;      /* valid for X86_UNWIND_EXIT */
+    int delivering;           /* vector whose delivery is under way, or -1: double-fault rules */
     bool delivering_external; /* that event was external to the program: sets EXT */
 
     struct {
-        bool live;          /* x87/MMX state is in the host's registers */
-        uint32_t fip, fdp;  /* last non-control x87 instruction and operand */
+        bool live;         /* x87/MMX state is in the host's registers */
+        uint32_t fip, fdp; /* last non-control x87 instruction and operand */
         uint16_t fcs, fds, fop;
     } fpu;
     struct x86_fx fx;
@@ -232,6 +248,7 @@ struct x86_vcpu {
     struct x86_decoder *decoder;
     struct x86_icache *icache;
     struct wp_watcher watcher;
+    pthread_t owner; /* thread inside interpret(): stores of others go through ATTN_CODE */
 
     struct x86_branch branches[X86_BRANCH_LOG];
     struct x86_fault_log faults[X86_FAULT_LOG];
@@ -247,14 +264,23 @@ static inline struct x86_vcpu *x86_of(struct vcpu *v)
 
 /* ---- modes ---------------------------------------------------------------------------------- */
 
-static inline bool x86_protected(const struct x86_vcpu *v) { return v->cr0 & CR0_PE; }
-static inline bool x86_v8086(const struct x86_vcpu *v) { return v->eflags & FL_VM; }
+static inline bool x86_protected(const struct x86_vcpu *v)
+{
+    return v->cr0 & CR0_PE;
+}
+static inline bool x86_v8086(const struct x86_vcpu *v)
+{
+    return v->eflags & FL_VM;
+}
 /* Selectors are paragraphs: real mode or v8086. */
 static inline bool x86_real_or_v86(const struct x86_vcpu *v)
 {
     return !x86_protected(v) || x86_v8086(v);
 }
-static inline unsigned x86_iopl(const struct x86_vcpu *v) { return (v->eflags & FL_IOPL) >> 12; }
+static inline unsigned x86_iopl(const struct x86_vcpu *v)
+{
+    return (v->eflags & FL_IOPL) >> 12;
+}
 static inline unsigned x86_dpl(const struct x86_seg *s)
 {
     return (s->attr & SEG_DPL) >> SEG_DPL_SHIFT;
@@ -277,8 +303,7 @@ void x86_seg_changed(struct x86_vcpu *v, enum x86_sreg s);
 
 static inline uint32_t x86_cc_to_flags(uint16_t cc)
 {
-    return (uint32_t)(cc >> 8 & (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF)) |
-           (cc & CC_OF ? FL_OF : 0);
+    return (uint32_t)(cc >> 8 & (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF)) | (cc & CC_OF ? FL_OF : 0);
 }
 static inline uint16_t x86_flags_to_cc(uint32_t fl)
 {
@@ -309,7 +334,10 @@ static inline uint32_t x86_r32(const struct x86_vcpu *v, enum x86_gpr r)
 {
     return (uint32_t)v->gpr[r];
 }
-static inline void x86_w32(struct x86_vcpu *v, enum x86_gpr r, uint32_t x) { v->gpr[r] = x; }
+static inline void x86_w32(struct x86_vcpu *v, enum x86_gpr r, uint32_t x)
+{
+    v->gpr[r] = x;
+}
 static inline uint16_t x86_r16(const struct x86_vcpu *v, enum x86_gpr r)
 {
     return (uint16_t)v->gpr[r];

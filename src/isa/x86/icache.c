@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* Decoded-instruction cache: see icache.h.
+ *
+ * An instruction that crosses a page is not part of any page: it lives in a small table and is
+ * trusted only if its bytes are still the same. Everything else is exact through WP_CODE: the
+ * first instruction decoded from a page write-protects it, a store to the page clears the slots it
+ * can overlap. Slots are never reused, so the instruction being executed stays valid even when it
+ * overwrites itself; pages start afresh when they run out of slots. */
+#include "isa/x86/icache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "isa/x86/mmu.h"
+
+#define MAX_INSN       15u
+#define HASH_SIZE      1024u /* power of two */
+#define FETCH_TLB_SIZE 512u  /* power of two */
+#define STRADDLE_SIZE  256u  /* power of two */
+#define CHUNK_SHIFT    6
+
+struct fetch_entry {
+    uint64_t key; /* linear page | user | code size bit; FETCH_NONE when empty */
+    uint64_t generation;
+    struct x86_icache_page *page;
+};
+
+struct straddle {
+    uint8_t bytes[MAX_INSN];
+    uint8_t code_size; /* 0 when empty */
+    uint32_t lin;
+    struct x86_insn insn;
+};
+
+struct x86_icache_private {
+    struct x86_vcpu *v;
+    uint64_t generation; /* of fetch entries; counts translation changes */
+    uint64_t bytes;
+    struct x86_icache_page *hash[HASH_SIZE];
+    struct fetch_entry fetch[FETCH_TLB_SIZE];
+    struct straddle straddle[STRADDLE_SIZE];
+    struct x86_insn uncached; /* from device memory */
+};
+
+struct x86_icache *x86_icache_new(struct x86_vcpu *v, struct err *e)
+{
+    struct x86_icache *c = calloc(1, sizeof *c);
+    struct x86_icache_private *p = calloc(1, sizeof *p);
+    if (!c || !p) {
+        free(c);
+        free(p);
+        err_set(e, ENOMEM, "out-of-memory", "no memory for the cache of decoded instructions");
+        return NULL;
+    }
+    p->v = v;
+    p->generation = 1;
+    c->p = p;
+    c->window_lin = X86_WINDOW_NONE;
+    return c;
+}
+
+void x86_icache_free(struct x86_icache *c)
+{
+    if (!c)
+        return;
+    x86_icache_flush(c);
+    free(c->p);
+    free(c);
+}
+
+uint64_t x86_icache_bytes(const struct x86_icache *c)
+{
+    return c->p->bytes + sizeof *c->p;
+}
+
+void x86_icache_forget_translations(struct x86_icache *c)
+{
+    c->p->generation++;
+    x86_icache_leave_window(c);
+}
+
+/* ---- pages
+ * ---------------------------------------------------------------------------------------- */
+
+static struct x86_icache_page **bucket(struct x86_icache *c, gpfn_t gpfn)
+{
+    return &c->p->hash[gpfn.n & (HASH_SIZE - 1)];
+}
+
+static struct x86_icache_page *find_page(struct x86_icache *c, gpfn_t gpfn, unsigned code_size)
+{
+    struct x86_icache_page *pg = *bucket(c, gpfn);
+    while (pg && (pg->gpfn.n != gpfn.n || pg->code_size != code_size))
+        pg = pg->next;
+    return pg;
+}
+
+void x86_icache_flush(struct x86_icache *c)
+{
+    struct phys *mem = c->p->v->base.mem;
+    for (unsigned h = 0; h < HASH_SIZE; h++)
+        while (c->p->hash[h]) {
+            struct x86_icache_page *pg = c->p->hash[h];
+            c->p->hash[h] = pg->next;
+            wp_drop(mem, pg->gpfn, WP_CODE);
+            free(pg->insns);
+            free(pg);
+        }
+    c->p->bytes = 0;
+    x86_icache_forget_translations(c);
+}
+
+static struct x86_icache_page *new_page(struct x86_icache *c, gpfn_t gpfn, unsigned code_size)
+{
+    if (c->p->bytes > X86_ICACHE_BYTES)
+        x86_icache_flush(c);
+    struct x86_icache_page *pg = calloc(1, sizeof *pg);
+    if (!pg)
+        return NULL;
+    pg->gpfn = gpfn;
+    pg->code_size = (uint8_t)code_size;
+    pg->count = 1; /* slot 0 means none */
+    pg->next = *bucket(c, gpfn);
+    *bucket(c, gpfn) = pg;
+    c->p->bytes += sizeof *pg;
+    wp_add(c->p->v->base.mem, gpfn, WP_CODE);
+    return pg;
+}
+
+/* A free slot, or 0 when memory is short. */
+static unsigned new_slot(struct x86_icache *c, struct x86_icache_page *pg)
+{
+    if (pg->count == X86_ICACHE_PAGE_INSNS) {
+        memset(pg->at, 0, sizeof pg->at);
+        pg->count = 1;
+    }
+    if (pg->count >= pg->room) {
+        unsigned room = pg->room ? pg->room * 2u : 32;
+        struct x86_insn *bigger = realloc(pg->insns, room * sizeof *bigger);
+        if (!bigger)
+            return 0;
+        c->p->bytes += (room - pg->room) * sizeof *bigger;
+        pg->insns = bigger;
+        pg->room = (uint16_t)room;
+    }
+    return pg->count++;
+}
+
+static void invalidate_in(struct x86_icache *c, struct x86_icache_page *pg, unsigned from,
+                          unsigned to)
+{
+    unsigned first = from >> CHUNK_SHIFT, last = (to - 1) >> CHUNK_SHIFT;
+    uint64_t mask = (~UINT64_C(0) >> (63 - last)) & (~UINT64_C(0) << first);
+    if (!(pg->used_chunks & mask))
+        return;
+    c->p->v->base.stats.code_invalidated++;
+    unsigned start = from < MAX_INSN - 1 ? 0 : from - (MAX_INSN - 1);
+    memset(&pg->at[start], 0, (to - start) * sizeof pg->at[0]);
+}
+
+void x86_icache_invalidate(struct x86_icache *c, gpa_t gpa, uint64_t len)
+{
+    unsigned from = (unsigned)(gpa & ~PAGE_MASK);
+    unsigned to = len < PAGE_BYTES - from ? from + (unsigned)len : (unsigned)PAGE_BYTES;
+    for (struct x86_icache_page *pg = *bucket(c, gpa_page(gpa)); pg; pg = pg->next)
+        if (pg->gpfn.n == gpa_page(gpa).n)
+            invalidate_in(c, pg, from, to);
+}
+
+/* ---- lookup
+ * ----------------------------------------------------------------------------------------- */
+
+/* An instruction that is not entirely in one page of memory is read byte by byte, each page
+ * translated when the decoder asks for it: a fault comes only if the byte is needed. */
+struct byte_reader {
+    uint32_t lin;
+    gpa_t gpa; /* of bytes[n], unless that starts a page */
+    unsigned n;
+    uint8_t bytes[MAX_INSN];
+};
+
+static void read_byte(struct x86_vcpu *v, struct byte_reader *r)
+{
+    if (r->n && ((r->lin + r->n) & ~PAGE_MASK) == 0)
+        r->gpa = x86_fetch_gpa(v, r->lin + r->n);
+    uint8_t *b = &r->bytes[r->n++];
+    if (phys_read(v->base.mem, r->gpa, b, 1) < 0)
+        *b = (uint8_t)bus_read(v->base.mmio, r->gpa, 1);
+    r->gpa++;
+}
+
+static const struct x86_insn *decode_bytewise(struct x86_vcpu *v, uint32_t lin, gpa_t gpa)
+{
+    struct straddle *s = &v->icache->p->straddle[lin & (STRADDLE_SIZE - 1)];
+    unsigned code_size = x86_code_size(v);
+    struct byte_reader r = {.lin = lin, .gpa = gpa};
+    if (s->code_size == code_size && s->lin == lin) {
+        do
+            read_byte(v, &r);
+        while (r.bytes[r.n - 1] == s->bytes[r.n - 1] && r.n < s->insn.len);
+        if (memcmp(r.bytes, s->bytes, s->insn.len) == 0)
+            return &s->insn;
+    }
+    s->code_size = 0;
+    if (!r.n)
+        read_byte(v, &r);
+    while (!x86_decode(v->decoder, r.bytes, r.n, code_size, &s->insn) && r.n < MAX_INSN)
+        read_byte(v, &r);
+    v->base.stats.code_decoded++;
+    memcpy(s->bytes, r.bytes, sizeof s->bytes);
+    s->lin = lin;
+    s->code_size = (uint8_t)code_size;
+    return &s->insn;
+}
+
+static const struct x86_insn *decode_in_page(struct x86_vcpu *v, struct x86_icache_page *pg,
+                                             uint32_t lin, gpa_t gpa)
+{
+    struct x86_icache_private *p = v->icache->p;
+    unsigned off = lin & ~PAGE_MASK, room = (unsigned)PAGE_BYTES - off;
+    struct phys_page mem = phys_page(v->base.mem, pg->gpfn);
+    struct x86_insn in;
+    if (!x86_decode(v->decoder, mem.host + off, room < MAX_INSN ? room : MAX_INSN, pg->code_size,
+                    &in))
+        return decode_bytewise(v, lin, gpa);
+    v->base.stats.code_decoded++;
+    unsigned slot = new_slot(v->icache, pg);
+    if (!slot) { /* out of memory: run without caching */
+        p->uncached = in;
+        return &p->uncached;
+    }
+    pg->insns[slot] = in;
+    pg->at[off] = (uint16_t)slot;
+    unsigned last = off + in.len - 1;
+    pg->used_chunks |= UINT64_C(1) << (off >> CHUNK_SHIFT) | UINT64_C(1) << (last >> CHUNK_SHIFT);
+    return &pg->insns[slot];
+}
+
+/* The decoded page behind a linear page at the current privilege; NULL when it is not memory (or
+ * memory is short): then *gpa says where the bytes are. */
+static struct x86_icache_page *page_of(struct x86_vcpu *v, uint32_t lin, gpa_t *gpa)
+{
+    struct x86_icache *c = v->icache;
+    unsigned code_size = x86_code_size(v);
+    uint64_t key = (lin & PAGE_MASK) | (code_size == 4 ? 2 : 0) | v->user;
+    struct fetch_entry *f = &c->p->fetch[lin >> PAGE_SHIFT & (FETCH_TLB_SIZE - 1)];
+    if (f->key == key && f->generation == c->p->generation && f->page) {
+        *gpa = f->page->gpfn.n << PAGE_SHIFT | (lin & ~PAGE_MASK);
+        return f->page;
+    }
+    *gpa = x86_fetch_gpa(v, lin);
+    gpfn_t gpfn = gpa_page(*gpa);
+    if (phys_page(v->base.mem, gpfn).kind == PHYS_NONE)
+        return NULL;
+    struct x86_icache_page *pg = find_page(c, gpfn, code_size);
+    if (!pg)
+        pg = new_page(c, gpfn, code_size);
+    *f = (struct fetch_entry){key, c->p->generation, pg};
+    return pg;
+}
+
+const struct x86_insn *x86_icache_lookup(struct x86_vcpu *v, uint32_t lin)
+{
+    struct x86_icache *c = v->icache;
+    const struct x86_seg *cs = &v->seg[X86_CS];
+    if (v->eip > cs->limit)
+        x86_raise_error(v, X86_GP, 0);
+
+    gpa_t gpa;
+    struct x86_icache_page *pg = page_of(v, lin, &gpa);
+    const struct x86_insn *in;
+    if (!pg)
+        in = decode_bytewise(v, lin, gpa);
+    else if (pg->at[lin & ~PAGE_MASK])
+        in = &pg->insns[pg->at[lin & ~PAGE_MASK]];
+    else
+        in = decode_in_page(v, pg, lin, gpa);
+    if ((uint64_t)v->eip + in->len - 1 > cs->limit)
+        x86_raise_error(v, X86_GP, 0);
+
+    /* The fast path checks no limit, so the window opens only where the whole page is inside. */
+    uint64_t start = v->eip - (lin & ~PAGE_MASK);
+    if (pg && start <= v->eip && start + PAGE_BYTES - 1 <= cs->limit) {
+        c->window = pg;
+        c->window_lin = lin & PAGE_MASK;
+    } else {
+        x86_icache_leave_window(c);
+    }
+    return in;
+}
