@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Boot Debian's unmodified i386 kernel and look at what happens.
+
+    boot.py RING3 CASE
+
+Each case is a function below whose first line says what it shows. Exit code 0 passed, 1 failed,
+77 skipped because the guest was never fetched.
+"""
+import re
+import signal
+import sys
+import time
+
+from harness import APPEND, Failed, Guest, expect
+
+RING3 = sys.argv[1]
+PROMPT = r'guest:[^\n]*# '
+
+
+def session(memory, kib):
+    """A scripted session sees the machine, computes, and powers off."""
+    script = ('uname -r\n'
+              'grep -c ^processor /proc/cpuinfo\n'
+              'seq 1 100 | awk \'{ s += $1 } END { print "sum=" s, "eighth=" 1 / 8 }\'\n'
+              'dd if=/dev/zero bs=1k count=64 2>/dev/null | sha256sum\n'
+              'cat /proc/uptime >/dev/null; ls /dev/ttyS0 /dev/null\n')
+    with Guest(RING3, memory=memory, script=script) as guest:
+        guest.wait_for(r'ring3: init running')
+        total = int(guest.wait_for(r'MemTotal:\s+(\d+) kB').group(1))
+        expect(kib * 0.84 < total <= kib, f'{total} KiB of memory in a guest of {kib}')
+        guest.wait_for(r'\n6\.1\.\S+-686\n1\n')
+        guest.wait_for(r'sum=5050 eighth=0\.125\n')
+        # The digest of 65,536 zero bytes.
+        guest.wait_for('de2f256064a0af797747c2b97505dc0b9f3df0de4f489eac731c23ae9ca9cc31')
+        guest.wait_for(r'/dev/null\s+/dev/ttyS0\n')
+        guest.wait_for(r'script ended with status 0')
+        guest.wait_exit(0)
+
+
+def session_128m():
+    """128 MiB."""
+    session('128M', 128 << 10)
+
+
+def session_256m():
+    """256 MiB."""
+    session('256M', 256 << 10)
+
+
+def session_2g():
+    """2 GiB, of which the kernel without high memory support keeps less than half as lowmem."""
+    session('2G', 2 << 20)
+
+
+def parameter():
+    """A script can also come on the kernel's command line."""
+    append = APPEND + ' ring3.script="echo answer=$((6*7)); exit 3"'
+    with Guest(RING3, append=append) as guest:
+        guest.wait_for(r'answer=42\n')
+        guest.wait_for(r'script ended with status 3')
+        guest.wait_exit(0)
+
+
+def interactive():
+    """Typing at a terminal: echo, job control, Ctrl-C; `exit` powers off and the terminal is as
+    it was."""
+    with Guest(RING3, tty=True) as guest:
+        guest.wait_for(PROMPT)
+        guest.type('echo $((6 * 7)) done\r')
+        guest.wait_for(r'\n42 done\n')
+        guest.wait_for(PROMPT)
+        guest.type('sleep 1000 &\r')
+        guest.wait_for(PROMPT)
+        guest.type('jobs\r')
+        guest.wait_for(r'Running\s+sleep 1000')
+        guest.wait_for(PROMPT)
+        guest.type('sleep 2000\r')
+        guest.wait_for(r'sleep 2000\n')
+        time.sleep(1)
+        guest.type('\x03')
+        guest.wait_for(PROMPT, 30)
+        # A burst longer than any FIFO arrives whole.
+        guest.type('echo ' + 'x' * 200 + ' | wc -c\r')
+        guest.wait_for(r'\n201\n')
+        guest.wait_for(PROMPT)
+        guest.type('exit\r')
+        guest.wait_exit(0)
+
+
+def quit_key():
+    """Ctrl-a h shows the keys, Ctrl-a x ends ring3 while the guest runs."""
+    with Guest(RING3, tty=True) as guest:
+        guest.wait_for(PROMPT)
+        guest.type('\x01h')
+        end = time.monotonic() + 20
+        while 'x' not in guest.complaints() and time.monotonic() < end:
+            guest.read(0.2)
+        expect(re.search(r'(?i)ctrl-a x|x .*(quit|exit|end)', guest.complaints() + guest.output),
+               'Ctrl-a h did not explain Ctrl-a x')
+        guest.type('\x01x')
+        guest.wait_exit(QUIT_CODE, 20)
+
+
+QUIT_CODE = 0
+
+
+def expect_match():
+    """--expect ends the run with 0 as soon as the console shows the text."""
+    with Guest(RING3, options=['--expect', 'init r[u]nning', '--timeout', '170s']) as guest:
+        guest.wait_exit(0)
+        expect('init running' in guest.output, 'ended before the text came')
+
+
+def fail_on_match():
+    """--fail-on ends it with 121."""
+    with Guest(RING3, options=['--fail-on', 'init r[u]nning', '--timeout', '170s']) as guest:
+        guest.wait_exit(121)
+
+
+def timeout():
+    """--timeout ends it with 124, in time."""
+    with Guest(RING3, options=['--timeout', '3s']) as guest:
+        guest.wait_exit(124, 20)
+        expect(2.5 < guest.seconds < 10, f'took {guest.seconds:.1f} s')
+        expect(len(guest.complaints().splitlines()) == 1, 'not one line on stderr')
+
+
+def panic():
+    """A kernel that panics and resets the machine is not a success: 122."""
+    with Guest(RING3, append='console=ttyS0 rdinit=/none root=/dev/none panic=-1') as guest:
+        guest.wait_for(r'Kernel panic - not syncing')
+        guest.wait_exit(122)
+
+
+def terminated():
+    """SIGTERM ends ring3 at once with 125, and the terminal is restored."""
+    with Guest(RING3, tty=True) as guest:
+        guest.wait_for(PROMPT)
+        guest.signal(signal.SIGTERM)
+        guest.wait_exit(125, 20)
+
+
+def idle():
+    """A guest at its prompt uses less than 2% of a processor."""
+    with Guest(RING3, tty=True) as guest:
+        guest.wait_for(PROMPT)
+        time.sleep(3)
+        before, began = guest.cpu_seconds(), time.monotonic()
+        time.sleep(10)
+        share = (guest.cpu_seconds() - before) / (time.monotonic() - began)
+        print(f'idle guest: {share:.2%} of a processor')
+        expect(share < 0.02, f'an idle guest uses {share:.1%} of a processor')
+        guest.type('exit\r')
+        guest.wait_exit(0)
+
+
+CASES = {f.__name__: f for f in (session_128m, session_256m, session_2g, parameter, interactive,
+                                 quit_key, expect_match, fail_on_match, timeout, panic,
+                                 terminated, idle)}
+
+
+def main():
+    try:
+        CASES[sys.argv[2]]()
+    except Failed as why:
+        print(f'FAIL: {sys.argv[2]}: {why}')
+        return 1
+    print(f'pass: {sys.argv[2]}')
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Run `ring3 run` on the Debian guest and talk to it, by pipe or by terminal.
+
+A Guest owns the process and a temporary directory; leaving the `with` block ends and removes both.
+Everything that the guest printed stays in `output` and is shown when a check fails.
+"""
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOOLS = os.path.normpath(os.path.join(HERE, '..', '..', 'tools'))
+APPEND = 'console=ttyS0 rdinit=/init quiet panic=-1'
+SKIP = 77
+
+
+class Failed(Exception):
+    pass
+
+
+def guest_files():
+    """The directory with vmlinuz and busybox. Skips the test when the guest was not fetched,
+    except under check.sh, which fetches it first."""
+    found = subprocess.run([os.path.join(TOOLS, 'guest.sh'), '--cached'], stdout=subprocess.PIPE,
+                           universal_newlines=True, check=False)
+    if found.returncode == 0:
+        return found.stdout.strip()
+    print('the guest is not in the cache; tools/guest.sh fetches it')
+    sys.exit(1 if os.environ.get('RING3_REQUIRE_GUEST') else SKIP)
+
+
+class Guest:
+    """One run. `script` becomes the guest's /script, None gives a shell. `tty` puts stdin and
+    stdout on a terminal of its own; otherwise stdin is empty and stdout a pipe."""
+
+    def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, tty=False):
+        self.output = ''
+        self.stderr = ''
+        self.seen = 0
+        self.folder = tempfile.mkdtemp(prefix='ring3-boot.')
+        self.tty = tty
+        files = guest_files()
+        initrd = os.path.join(self.folder, 'initramfs.gz')
+        arguments = [os.path.join(TOOLS, 'initramfs.sh'), files + '/busybox', initrd]
+        if script is not None:
+            arguments.append(os.path.join(self.folder, 'script'))
+            with open(arguments[-1], 'w', encoding='utf-8') as f:
+                f.write(script)
+        subprocess.run(arguments, check=True)
+        command = [ring3, 'run', '-m', memory, '--initrd', initrd, '--append', append,
+                   *options, files + '/vmlinuz']
+        self.errors = open(os.path.join(self.folder, 'stderr'), 'w+', encoding='utf-8')
+        self.began = time.monotonic()
+        if tty:
+            self.fd, self.slave = os.openpty()
+            self.modes = termios.tcgetattr(self.slave)
+            self.process = subprocess.Popen(command, stdin=self.slave, stdout=self.slave,
+                                            stderr=self.errors, start_new_session=True)
+        else:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=self.errors)
+            self.fd = self.process.stdout.fileno()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.errors.seek(0)
+        self.stderr = self.errors.read()
+        self.errors.close()
+        if kind:
+            print('--- guest console\n' + self.output)
+            print('--- ring3 stderr\n' + self.stderr)
+        if self.tty:
+            os.close(self.slave)
+            os.close(self.fd)
+        else:
+            self.process.stdout.close()
+        shutil.rmtree(self.folder)
+
+    def read(self, seconds):
+        """Take in what comes within this time. False at end of file."""
+        if not select.select([self.fd], [], [], max(0, seconds))[0]:
+            return True
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:
+            return False
+        self.output += data.decode('utf-8', 'replace').replace('\r', '')
+        return bool(data)
+
+    def wait_for(self, pattern, seconds=180):
+        """Read until the pattern matches in what came after the previous match."""
+        end = time.monotonic() + seconds
+        while True:
+            match = re.search(pattern, self.output[self.seen:])
+            if match:
+                self.seen += match.end()
+                return match
+            if time.monotonic() > end:
+                raise Failed(f'no {pattern!r} within {seconds} s')
+            if not self.read(min(0.5, end - time.monotonic())) or self.process.poll() is not None:
+                while select.select([self.fd], [], [], 0)[0] and self.read(0):
+                    pass
+                if not re.search(pattern, self.output[self.seen:]):
+                    raise Failed(f'ring3 ended with code {self.process.wait()} before {pattern!r}')
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def wait_exit(self, code, seconds=180):
+        """Read to the end; the exit code must be this one and the terminal as it was."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None:
+            if time.monotonic() > end:
+                raise Failed(f'ring3 still runs after {seconds} s')
+            if not self.read(0.2):
+                time.sleep(0.05)
+        while select.select([self.fd], [], [], 0)[0] and self.read(0):
+            pass
+        self.seconds = time.monotonic() - self.began
+        if self.process.returncode != code:
+            raise Failed(f'exit code {self.process.returncode}, expected {code}')
+        if self.tty and termios.tcgetattr(self.slave) != self.modes:
+            raise Failed('the terminal was not restored')
+
+    def complaints(self):
+        """ring3's own lines so far."""
+        self.errors.flush()
+        with open(self.errors.name, encoding='utf-8') as f:
+            return f.read()
+
+    def cpu_seconds(self):
+        """Processor time that the process has used, user and system."""
+        with open(f'/proc/{self.process.pid}/stat', encoding='utf-8') as f:
+            fields = f.read().rsplit(')', 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failed(text)
