@@ -132,6 +132,12 @@ static bool permitted(const struct x86_vcpu *v, const struct mapping *m, enum x8
     return !(a == X86_FETCH && m->nx);
 }
 
+/* Bit of tlb_large[lin >> 28] for the 4 MiB around lin. */
+static uint64_t large_bit(uint32_t lin)
+{
+    return UINT64_C(1) << (lin >> 22 & 63);
+}
+
 struct x86_walk x86_walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bool user, bool quiet)
 {
     if (!(v->cr0 & CR0_PG))
@@ -161,7 +167,8 @@ struct x86_walk x86_walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bo
         if (m.levels == 2)
             entry_set(v, &m.table[0], PTE_A);
         entry_set(v, leaf, PTE_A | (a == X86_WRITE ? PTE_D : 0));
-        v->tlb_large |= m.large;
+        if (m.large)
+            v->tlb_large[lin >> 28] |= large_bit(lin);
     }
     w.present = true;
     w.gpa = m.gpa & v->a20_mask;
@@ -194,14 +201,14 @@ void x86_tlb_flush(struct x86_vcpu *v, bool keep_global)
                 t->tag_read = t->tag_write = X86_TLB_NONE;
         }
     if (!keep_global)
-        v->tlb_large = false;
+        memset(v->tlb_large, 0, sizeof v->tlb_large);
     x86_icache_forget_translations(v->icache);
 }
 
 void x86_tlb_flush_page(struct x86_vcpu *v, uint32_t lin)
 {
-    if (v->tlb_large) {
-        x86_tlb_flush(v, false);
+    if (v->tlb_large[lin >> 28] & large_bit(lin)) {
+        x86_tlb_flush(v, false); /* every fragment of the large page must go */
         return;
     }
     for (unsigned u = 0; u < 2; u++) {

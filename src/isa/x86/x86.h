@@ -207,7 +207,7 @@ struct x86_vcpu {
     uint32_t sp_mask;   /* 0xffff or 0xffffffff by SS.B */
 
     struct x86_tlb_entry *tlb; /* tlb_sets[user] */
-    bool tlb_large;            /* some entry came from a large page: INVLPG drops everything */
+    uint64_t tlb_large[16]; /* bit per 4 MiB of linear space: entries there came from large pages */
     struct x86_seg seg[X86_SREGS];
     struct x86_dtr gdtr, idtr;
     uint32_t cr0, cr2, cr3, cr4;
