@@ -111,8 +111,8 @@ extern const struct x86_op x86_ops_system[];  /* system.c: CRn, DRn, MSR, CPUID,
 extern const struct x86_op x86_ops_segment[]; /* segment.c: sreg moves, descriptor instructions */
 extern const struct x86_op x86_ops_far[];     /* far.c: far transfers, INT, IRET, SYSENTER */
 extern const struct x86_op x86_ops_x87[];     /* x87.c */
-extern const struct x86_op x86_ops_mmx[];     /* mmx.c */
-extern const struct x86_op x86_ops_sse[];     /* sse.c */
+extern const struct x86_op x86_ops_mmx[];     /* simd.c, from mmx.def */
+extern const struct x86_op x86_ops_sse[];     /* simd.c, from sse.def */
 
 /* ---- operands -------------------------------------------------------------------------------- */
 
