@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Intel PIIX4 (82371AB): ISA bridge with the PCI interrupt router, and the PCI face of the power
+ * management function (its registers are acpi_pm.h). */
+#ifndef RING3_DEVICES_PIIX4_H
+#define RING3_DEVICES_PIIX4_H
+
+#include "ring3/devices/pci.h"
+
+struct piix4_wiring {
+    struct irq_line
+        isa[16]; /* the interrupt controllers' inputs; only 3-7, 9-12, 14, 15 are used */
+    /* Interrupt of PIRQA to PIRQD as firmware would have set it up; also restored by a reset. 0:
+     * not routed. */
+    uint8_t route[4];
+    uint16_t pm_base; /* port of the power management registers */
+};
+
+/* Functions 00:01.0 and 00:01.3; takes over the host's PIRQ lines. NULL on error. */
+struct device *piix4_new(struct pci_host *pci, const struct piix4_wiring *w, struct err *e);
+
+#endif

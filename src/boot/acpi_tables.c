@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/* ACPI tables (ACPI Specification 2.0, chapter 5): RSDP (version 1), RSDT, FADT (revision 3, for
+ * its reset register), FACS, DSDT. The DSDT in ASL:
+ *
+ *   Scope (\) { Name (_S5, Package {0, 0, 0, 0}) }
+ *   Scope (\_SB) {
+ *     Device (PCI0) { _HID PNP0A03, _CRS: bus 0, ports, memory; _PRT: fixed interrupts
+ *       Device (ISA_) { _ADR 0x00010000
+ *         Device (RTC_) (KBD_) (MOU_) (COM1) ... } } }
+ *
+ * Left out: MADT (there is no APIC), processors and C-states, general-purpose events. */
+#include "boot/acpi_tables.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "boot/aml.h"
+#include "ring3/devices/acpi_pm.h"
+#include "ring3/devices/pci.h"
+
+#define OEM_ID        "RING3 "
+#define OEM_TABLE     "RING3PC "
+#define RSDP_BYTES    20
+#define HEADER_BYTES  36
+#define FACS_BYTES    64
+#define FADT_BYTES    244
+#define FADT_REVISION 3
+
+/* Places within the area; the FACS must be 64-byte aligned. */
+enum { AT_RSDP = 0x00, AT_RSDT = 0x20, AT_FACS = 0x80, AT_FADT = 0x100, AT_DSDT = 0x200 };
+#define IMAGE_BYTES 0x2000u /* all tables together */
+_Static_assert(IMAGE_BYTES <= ACPI_TABLES_BYTES, "tables fit");
+
+/* FADT fields. */
+enum {
+    FADT_FACS = 36,
+    FADT_DSDT = 40,
+    FADT_SCI_INT = 46,
+    FADT_SMI_CMD = 48,
+    FADT_ACPI_ENABLE = 52,
+    FADT_ACPI_DISABLE = 53,
+    FADT_PM1A_EVT = 56,
+    FADT_PM1A_CNT = 64,
+    FADT_PM_TMR = 76,
+    FADT_PM1_EVT_LEN = 88,
+    FADT_PM1_CNT_LEN = 89,
+    FADT_PM_TMR_LEN = 91,
+    FADT_C2_LATENCY = 96,
+    FADT_C3_LATENCY = 98,
+    FADT_CENTURY = 108,
+    FADT_BOOT_ARCH = 109,
+    FADT_FLAGS = 112,
+    FADT_RESET_REG = 116,
+    FADT_RESET_VALUE = 128,
+    FADT_X_FACS = 132,
+    FADT_X_DSDT = 140,
+    FADT_X_PM1A_EVT = 148,
+    FADT_X_PM1A_CNT = 172,
+    FADT_X_PM_TMR = 208,
+};
+#define ARCH_LEGACY_DEVICES  0x01
+#define ARCH_8042            0x02
+#define ARCH_NO_VGA          0x04
+#define ARCH_NO_RTC          0x20
+#define FLAG_WBINVD          (1u << 0)
+#define FLAG_C1              (1u << 2)
+#define FLAG_NO_SLEEP_BUTTON (1u << 5) /* the power button is fixed hardware: bit 4 clear */
+#define FLAG_NO_RTC_WAKE     (1u << 6)
+#define FLAG_RESET           (1u << 10)
+#define NO_C2                101  /* microseconds; above 100 means absent */
+#define NO_C3                1001 /* above 1000 */
+#define RTC_CENTURY          0x32 /* CMOS index */
+
+static void put(uint8_t *p, uint64_t v, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+
+/* The byte that makes the sum of all n bytes 0. */
+static uint8_t checksum(const uint8_t *p, size_t n)
+{
+    uint8_t sum = 0;
+
+    while (n--)
+        sum += *p++;
+    return (uint8_t)-sum;
+}
+
+static void header(uint8_t *p, const char *signature, uint32_t bytes, uint8_t revision)
+{
+    memcpy(p, signature, 4);
+    put(p + 4, bytes, 4);
+    p[8] = revision;
+    memcpy(p + 10, OEM_ID, 6);
+    memcpy(p + 16, OEM_TABLE, 8);
+    put(p + 24, 1, 4);
+    memcpy(p + 28, "RNG3", 4);
+    put(p + 32, 1, 4);
+    p[9] = checksum(p, bytes);
+}
+
+/* Generic address structure: a port of the given width. */
+static void port_address(uint8_t *p, uint16_t port, unsigned bits)
+{
+    p[0] = 1; /* system I/O */
+    p[1] = (uint8_t)bits;
+    p[3] = (uint8_t)(bits == 8 ? 1 : bits == 16 ? 2 : 3); /* access size */
+    put(p + 4, port, 8);
+}
+
+static void build_rsdp(uint8_t *p)
+{
+    memcpy(p, "RSD PTR ", 8);
+    memcpy(p + 9, OEM_ID, 6);
+    put(p + 16, ACPI_TABLES_GPA + AT_RSDT, 4);
+    p[8] = checksum(p, RSDP_BYTES);
+}
+
+static void build_rsdt(uint8_t *p)
+{
+    put(p + HEADER_BYTES, ACPI_TABLES_GPA + AT_FADT, 4); /* FACS and DSDT hang off the FADT */
+    header(p, "RSDT", HEADER_BYTES + 4, 1);
+}
+
+static void build_facs(uint8_t *p)
+{
+    memcpy(p, "FACS", 4);
+    put(p + 4, FACS_BYTES, 4);
+    p[32] = 1; /* version */
+}
+
+static void build_fadt(uint8_t *p, const struct acpi_config *c)
+{
+    unsigned arch = ARCH_LEGACY_DEVICES;
+
+    if (c->chips & (ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE))
+        arch |= ARCH_8042;
+    if (!(c->chips & ACPI_HAS_VGA))
+        arch |= ARCH_NO_VGA;
+    if (!(c->chips & ACPI_HAS_RTC))
+        arch |= ARCH_NO_RTC;
+    put(p + FADT_FACS, ACPI_TABLES_GPA + AT_FACS, 4);
+    put(p + FADT_DSDT, ACPI_TABLES_GPA + AT_DSDT, 4);
+    put(p + FADT_SCI_INT, ACPI_SCI_IRQ, 2);
+    put(p + FADT_SMI_CMD, ACPI_SMI_PORT, 4);
+    p[FADT_ACPI_ENABLE] = ACPI_SMI_ENABLE;
+    p[FADT_ACPI_DISABLE] = ACPI_SMI_DISABLE;
+    put(p + FADT_PM1A_EVT, ACPI_PM_BASE + ACPI_PM1_EVENT, 4);
+    put(p + FADT_PM1A_CNT, ACPI_PM_BASE + ACPI_PM1_CONTROL, 4);
+    put(p + FADT_PM_TMR, ACPI_PM_BASE + ACPI_PM_TIMER, 4);
+    p[FADT_PM1_EVT_LEN] = 4;
+    p[FADT_PM1_CNT_LEN] = 2;
+    p[FADT_PM_TMR_LEN] = 4;
+    put(p + FADT_C2_LATENCY, NO_C2, 2);
+    put(p + FADT_C3_LATENCY, NO_C3, 2);
+    p[FADT_CENTURY] = c->chips & ACPI_HAS_RTC ? RTC_CENTURY : 0;
+    put(p + FADT_BOOT_ARCH, arch, 2);
+    put(p + FADT_FLAGS,
+        FLAG_WBINVD | FLAG_C1 | FLAG_NO_SLEEP_BUTTON | FLAG_NO_RTC_WAKE | FLAG_RESET, 4);
+    port_address(p + FADT_RESET_REG, PCI_RESET_PORT, 8);
+    p[FADT_RESET_VALUE] = PCI_RESET_VALUE;
+    put(p + FADT_X_FACS, ACPI_TABLES_GPA + AT_FACS, 8);
+    put(p + FADT_X_DSDT, ACPI_TABLES_GPA + AT_DSDT, 8);
+    port_address(p + FADT_X_PM1A_EVT, ACPI_PM_BASE + ACPI_PM1_EVENT, 32);
+    port_address(p + FADT_X_PM1A_CNT, ACPI_PM_BASE + ACPI_PM1_CONTROL, 16);
+    port_address(p + FADT_X_PM_TMR, ACPI_PM_BASE + ACPI_PM_TIMER, 32);
+    header(p, "FACP", FADT_BYTES, FADT_REVISION);
+}
+
+/* ---- DSDT -------------------------------------------------------------------------------------
+ */
+
+static const struct chip {
+    unsigned flag;
+    const char *name, *id;
+    struct {
+        uint16_t port;
+        uint8_t len;
+    } io[2];
+    uint8_t irq;
+} chips[] = {
+    {ACPI_HAS_RTC, "RTC_", "PNP0B00", {{0x70, 2}}, 8},
+    {ACPI_HAS_KEYBOARD, "KBD_", "PNP0303", {{0x60, 1}, {0x64, 1}}, 1},
+    {ACPI_HAS_MOUSE, "MOU_", "PNP0F13", {{0}}, 12},
+    {ACPI_HAS_COM1, "COM1", "PNP0501", {{0x3f8, 8}}, 4},
+};
+
+static void put_chips(struct aml *a, const struct acpi_config *c)
+{
+    size_t isa = aml_begin_device(a, "ISA_");
+
+    aml_name(a, "_ADR");
+    aml_int(a, 0x00010000); /* device 1, function 0 */
+    for (size_t i = 0; i < ARRAY_LEN(chips); i++) {
+        if (!(c->chips & chips[i].flag))
+            continue;
+        size_t device = aml_begin_device(a, chips[i].name);
+        aml_name(a, "_HID");
+        aml_eisa_id(a, chips[i].id);
+        aml_name(a, "_CRS");
+        size_t resources = aml_begin_resources(a);
+        for (size_t n = 0; n < ARRAY_LEN(chips[i].io) && chips[i].io[n].len; n++)
+            aml_res_io(a, chips[i].io[n].port, chips[i].io[n].len);
+        aml_res_irq(a, chips[i].irq);
+        aml_end_resources(a, resources);
+        aml_end(a, device);
+    }
+    aml_end(a, isa);
+}
+
+/* _PRT: Package {device << 16 | 0xffff, pin, 0, interrupt} for each pin of devices 1 to 31. */
+static void put_routing(struct aml *a, const struct acpi_config *c)
+{
+    if (!c->pirq[0] || !c->pirq[1] || !c->pirq[2] || !c->pirq[3])
+        return;
+    aml_name(a, "_PRT");
+    size_t table = aml_begin_package(a, 31 * 4);
+    for (unsigned device = 1; device < 32; device++)
+        for (unsigned pin = 0; pin < 4; pin++) {
+            size_t row = aml_begin_package(a, 4);
+            aml_int(a, device << 16 | 0xffff);
+            aml_int(a, pin);
+            aml_int(a, 0);
+            aml_int(a, c->pirq[pci_pirq_of(device, pin + 1)]);
+            aml_end(a, row);
+        }
+    aml_end(a, table);
+}
+
+static void put_pci(struct aml *a, const struct acpi_config *c)
+{
+    size_t pci = aml_begin_device(a, "PCI0");
+
+    aml_name(a, "_HID");
+    aml_eisa_id(a, "PNP0A03"); /* no _ADR beside a _HID; the root bus is 0 by default */
+    aml_name(a, "_CRS");
+    size_t resources = aml_begin_resources(a);
+    aml_res_bus_numbers(a, 0, 0);
+    aml_res_io(a, 0xcf8, 8);
+    aml_res_io_window(a, 0x0000, 0x0cf7);
+    aml_res_io_window(a, 0x0d00, 0xffff);
+    aml_res_memory_window(a, 0xa0000, 0xbffff); /* VGA */
+    if (c->pci_end > c->pci_start)
+        aml_res_memory_window(a, (uint32_t)c->pci_start, (uint32_t)(c->pci_end - 1));
+    aml_end_resources(a, resources);
+    put_routing(a, c);
+    put_chips(a, c);
+    aml_end(a, pci);
+}
+
+static int build_dsdt(uint8_t *p, size_t room, const struct acpi_config *c)
+{
+    struct aml a = {.p = p, .used = HEADER_BYTES, .room = room};
+
+    aml_name(&a, "_S5_");
+    size_t s5 = aml_begin_package(&a, 4);
+    aml_int(&a, ACPI_S5_TYPE); /* for PM1a */
+    aml_int(&a, ACPI_S5_TYPE); /* for PM1b, which does not exist */
+    aml_int(&a, 0);
+    aml_int(&a, 0);
+    aml_end(&a, s5);
+    size_t sb = aml_begin_scope(&a, "\\_SB_");
+    put_pci(&a, c);
+    aml_end(&a, sb);
+    if (a.full)
+        return -ENOSPC;
+    header(p, "DSDT", (uint32_t)a.used, 1); /* revision 1: integers have 32 bits */
+    return 0;
+}
+
+int acpi_tables_load(struct phys *mem, const struct acpi_config *c, struct err *e)
+{
+    uint8_t image[IMAGE_BYTES] = {0};
+
+    build_rsdp(image + AT_RSDP);
+    build_rsdt(image + AT_RSDT);
+    build_facs(image + AT_FACS);
+    build_fadt(image + AT_FADT, c);
+    if (build_dsdt(image + AT_DSDT, sizeof image - AT_DSDT, c) < 0)
+        BUG("the DSDT does not fit");
+    if (phys_load(mem, ACPI_TABLES_GPA, image, sizeof image) < 0)
+        return err_set(e, EINVAL, "memory-map", "no memory at 0x%x for the ACPI tables",
+                       ACPI_TABLES_GPA);
+    return 0;
+}
