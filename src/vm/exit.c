@@ -40,15 +40,14 @@ static bool serve_reset(struct vm *vm)
     return true;
 }
 
-/* The bit goes first, then the reasons are looked at: who asks again sets it again. */
+/* The bits go first, then the reasons are looked at: who asks again sets them again. */
 static bool on_attention(struct vm *vm, const struct vm_exit *x)
 {
-    vcpu_unattend(vm->vcpu, ATTN_STOP);
+    uint32_t old = atomic_fetch_and(&vm->vcpu->attention, ~(uint32_t)(ATTN_STOP | ATTN_RESET));
     if (is_stopped(vm))
         return false;
-    if (atomic_exchange(&vm->reset_wanted, false))
-        return serve_reset(vm);
-    return true;
+    bool wanted = atomic_exchange(&vm->reset_wanted, false);
+    return wanted || old & ATTN_RESET ? serve_reset(vm) : true;
 }
 
 static bool on_halt(struct vm *vm, const struct vm_exit *x)

@@ -53,6 +53,7 @@ void run_halted(struct vm *vm, uint32_t wake)
 {
     struct vcpu *v = vm->vcpu;
     wake = (wake ? wake : ATTN_INTERRUPT | ATTN_NMI | ATTN_RESET) | ATTN_STOP;
+    wake &= ~(uint32_t)ATTN_CODE; /* DMA to code is noticed later, it wakes nobody */
     uint64_t start = host_now_ns();
     if (vm->config.clock == CLOCK_VIRTUAL)
         jump_to_wakeup(vm, wake);
