@@ -299,7 +299,7 @@ const struct x86_op x86_ops_data[] = {
     ANY(BSWAP, op_bswap),
     ANY(XLAT, op_xlat),
     ANY(NOP, op_nop),
-    ANY(PAUSE, op_nop),
+
     ANY(ENDBR32, op_nop),
     ANY(PUSHA, op_pusha),
     ANY(PUSHAD, op_pusha),
