@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* Board `pc`: a PC of about 1999, an Intel 440FX with a PIIX4 and the classic chips, one
+ * processor, first serial port on the console. Read pc_build() from top to bottom.
+ *
+ *   interrupts   0 timer  1 keyboard  4 com1  8 clock  9 ACPI  10, 11 PCI  12 mouse  13 FPU
+ *   ports        20 a0 4d0 i8259   40 61 i8254   60 64 i8042   70 mc146818   80 POST   92 A20
+ *                e9 debug console  f0 FPU error  f4 debug exit  3f8 com1  600 ACPI  cf8 PCI
+ *
+ * No firmware runs: pc_boot.c leaves memory, chips and processor as a BIOS and a boot loader
+ * would. Left out for now: video, disks, floppy, DMA controllers, second serial port. */
+#include "board/pc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "board/boards.h"
+#include "ring3/devices/acpi_pm.h"
+#include "ring3/devices/debug_exit.h"
+#include "ring3/devices/debugcon.h"
+#include "ring3/devices/i440fx.h"
+#include "ring3/devices/i8042.h"
+#include "ring3/devices/i8254.h"
+#include "ring3/devices/i8259.h"
+#include "ring3/devices/mc146818.h"
+#include "ring3/devices/ns16550.h"
+#include "ring3/devices/pci.h"
+#include "ring3/devices/piix4.h"
+#include "ring3/devices/port80.h"
+#include "ring3/devices/port92.h"
+
+/* ---- what is only wires ------------------------------------------------------------------------
+ */
+
+/* The interrupt controller's output to the processor's INTR pin. */
+static void intr_pin(void *opaque, unsigned n, int level)
+{
+    struct pc *pc = opaque;
+    if (level)
+        vcpu_attend(&pc->cpu->base, ATTN_INTERRUPT);
+    else
+        vcpu_unattend(&pc->cpu->base, ATTN_INTERRUPT);
+}
+
+static void a20_pin(void *opaque, unsigned n, int level)
+{
+    struct pc *pc = opaque;
+    x86_set_a20(pc->cpu, level);
+}
+
+static void reset_pin(void *opaque, unsigned n, int level)
+{
+    struct pc *pc = opaque;
+    if (level)
+        vm_reset_request(pc->vm);
+}
+
+static void power_off(void *opaque)
+{
+    struct pc *pc = opaque;
+    vm_stop(pc->vm, VM_EXIT_POWER_OFF, "power-off", "%s", "");
+}
+
+static void guest_exit(void *opaque, unsigned code)
+{
+    struct pc *pc = opaque;
+    vm_stop(pc->vm, (int)code, "guest-exit", "%s", "");
+}
+
+/* FERR# of the processor sets a latch that drives interrupt 13; writing port 0xf0 clears it. */
+static void fpu_error(void *opaque)
+{
+    struct pc *pc = opaque;
+    irq_set(&pc->fpu_error, 1);
+}
+
+static uint64_t port_f0_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return 0xff;
+}
+
+static void port_f0_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct pc *pc = opaque;
+    irq_set(&pc->fpu_error, 0);
+}
+
+static const struct io_ops port_f0_ops = {port_f0_read, port_f0_write, 1, 1};
+
+static void pc_device_reset(struct device *d)
+{
+    struct pc *pc = container_of(d, struct pc, dev);
+    irq_set(&pc->fpu_error, 0);
+}
+
+static void pc_device_free(struct device *d)
+{
+    free(container_of(d, struct pc, dev));
+}
+
+static const struct device_ops pc_device_ops = {
+    .name = "pc", .reset = pc_device_reset, .free = pc_device_free};
+
+/* ---- construction ------------------------------------------------------------------------------
+ */
+
+static int build_memory(struct vm *vm, struct err *e)
+{
+    uint64_t ram = vm->config.ram_bytes;
+    int r = phys_map_ram(vm->mem, 0, 0, PC_LOW_END, e);
+    if (r == 0)
+        r = phys_map_rom(vm->mem, PC_ROM_START, PC_ROM_START, PC_HIGH_START - PC_ROM_START, e);
+    if (r == 0 && ram > PC_HIGH_START)
+        r = phys_map_ram(vm->mem, PC_HIGH_START, PC_HIGH_START, ram - PC_HIGH_START, e);
+    return r;
+}
+
+static int build_processor(struct pc *pc, struct err *e)
+{
+    struct vm *vm = pc->vm;
+    struct vcpu_wiring w = {vm->mem, vm->mmio, vm->pio, vm->clock, &vm->log};
+    vm->vcpu = x86_isa.vcpu_new(&w, 0, e);
+    if (!vm->vcpu)
+        return -e->errnum;
+    pc->cpu = x86_of(vm->vcpu);
+    pc->cpu->ferr.raise = fpu_error;
+    pc->cpu->ferr.opaque = pc;
+    return 0;
+}
+
+/* Hand a new chip to the VM; NULL stays NULL. */
+static struct device *add(struct pc *pc, struct device *d)
+{
+    if (d)
+        vm_add_device(pc->vm, d);
+    return d;
+}
+
+static int build_interrupts(struct pc *pc, struct err *e)
+{
+    pc->pic = add(pc, i8259_new(&pc->host, (struct irq_line){intr_pin, pc, 0}, e));
+    if (!pc->pic)
+        return -e->errnum;
+    pc->cpu->base.intc = (struct intc){i8259_ack, pc->pic};
+    pc->fpu_error = i8259_line(pc->pic, 13);
+    return bus_map(pc->vm->pio, 0xf0, 1, &port_f0_ops, pc, "fpu-error", e);
+}
+
+static int build_classic_chips(struct pc *pc, struct err *e)
+{
+    struct irq_line a20 = {a20_pin, pc, 0}, reset = {reset_pin, pc, 0};
+    pc->pit = add(pc, i8254_new(&pc->host, i8259_line(pc->pic, 0), e));
+    if (!pc->pit)
+        return -e->errnum;
+    pc->rtc = add(pc, mc146818_new(&pc->host, i8259_line(pc->pic, 8), e));
+    if (!pc->rtc)
+        return -e->errnum;
+    pc->port92 = add(pc, port92_new(&pc->host, a20, reset, e));
+    if (!pc->port92)
+        return -e->errnum;
+    struct i8042_lines lines = {.keyboard = i8259_line(pc->pic, 1),
+                                .mouse = i8259_line(pc->pic, 12),
+                                .a20 = port92_a20_input(pc->port92),
+                                .reset = reset};
+    pc->i8042 = add(pc, i8042_new(&pc->host, &lines, e));
+    if (!pc->i8042)
+        return -e->errnum;
+    struct ns16550_config com1 = {.instance = "com1",
+                                  .bus = pc->vm->pio,
+                                  .base = NS16550_COM1_BASE,
+                                  .irq = i8259_line(pc->pic, NS16550_COM1_IRQ),
+                                  .out2_gates_irq = true,
+                                  .chr = pc->vm->console};
+    pc->com1 = add(pc, ns16550_new(&pc->host, &com1, e));
+    if (!pc->com1)
+        return -e->errnum;
+    return 0;
+}
+
+static int build_pci(struct pc *pc, struct err *e)
+{
+    pc->pci_host = add(pc, pci_host_new(&pc->host, (struct irq_line){reset_pin, pc, 0}, e));
+    if (!pc->pci_host)
+        return -e->errnum;
+    struct pci_host *pci = pci_host_of(pc->pci_host);
+    if (!add(pc, i440fx_new(pci, e)))
+        return -e->errnum;
+    struct piix4_wiring w = {.route = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
+                             .pm_base = ACPI_PM_BASE};
+    for (unsigned i = 0; i < ARRAY_LEN(w.isa); i++)
+        w.isa[i] = i8259_line(pc->pic, i);
+    pc->piix4 = add(pc, piix4_new(pci, &w, e));
+    if (!pc->piix4)
+        return -e->errnum;
+    if (!add(pc, acpi_pm_new(&pc->host, i8259_line(pc->pic, ACPI_SCI_IRQ), power_off, pc, e)))
+        return -e->errnum;
+    return 0;
+}
+
+static int build_debug_ports(struct pc *pc, struct err *e)
+{
+    if (!add(pc, port80_new(&pc->host, e)) ||
+        !add(pc, debugcon_new(&pc->host, pc->vm->console, e)) ||
+        !add(pc, debug_exit_new(&pc->host, guest_exit, pc, e)))
+        return -e->errnum;
+    return 0;
+}
+
+static int pc_build(struct vm *vm, struct err *e)
+{
+    struct pc *pc = calloc(1, sizeof *pc);
+    if (!pc)
+        return err_set(e, ENOMEM, "no-memory", "no memory for the board");
+    pc->dev = (struct device){.ops = &pc_device_ops, .instance = "pc"};
+    pc->vm = vm;
+    pc->host = (struct dev_host){vm->mem, vm->mmio, vm->pio, vm->clock, &vm->log};
+    vm->board_state = pc;
+    vm_add_device(vm, &pc->dev);
+
+    int (*const steps[])(struct pc *, struct err *) = {
+        build_processor, build_interrupts,  build_classic_chips,
+        build_pci,       build_debug_ports, pc_boot,
+    };
+    int r = build_memory(vm, e);
+    for (unsigned i = 0; i < ARRAY_LEN(steps) && r == 0; i++)
+        r = steps[i](pc, e);
+    return r;
+}
+
+/* Guest memory is cleared, so that a restarted guest finds what the first one did. */
+static int pc_reset(struct vm *vm, struct err *e)
+{
+    struct pc *pc = vm->board_state;
+    uint64_t ram = vm->config.ram_bytes;
+    for (struct device *d = vm->devices; d; d = d->next)
+        d->ops->reset(d);
+    phys_zero(vm->mem, 0, PC_LOW_END);
+    if (ram > PC_HIGH_START)
+        phys_zero(vm->mem, PC_HIGH_START, ram - PC_HIGH_START);
+    x86_isa.reset(vm->vcpu);
+    return pc_boot(pc, e);
+}
+
+const struct board_ops pc_board = {
+    .name = "pc",
+    .summary = "PC with 440FX, PIIX4, classic chips, serial console",
+    .min_ram = MIB,
+    .max_ram = PC_MAX_RAM,
+    .build = pc_build,
+    .reset = pc_reset,
+};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside the pc board: its parts, shared by wiring (pc.c) and start-up (pc_boot.c). */
+#ifndef RING3_BOARD_PC_H
+#define RING3_BOARD_PC_H
+
+#include "boot/boot.h"
+#include "isa/x86/x86.h"
+#include "ring3/vm.h"
+
+/* Guest-physical layout. RAM offset and guest address are the same everywhere.
+ *
+ *   0        RAM                          0xa0000   video memory window: nothing
+ *   0xc0000  ROM: ACPI tables, else zero  1 MiB     RAM up to -m
+ *   RAM end  nothing, PCI windows                                                    */
+#define PC_EBDA       0x9fc00u /* extended BIOS data area: end of low RAM for the guest */
+#define PC_LOW_END    0xa0000u
+#define PC_ROM_START  0xc0000u
+#define PC_BIOS_START 0xf0000u
+#define PC_HIGH_START 0x100000u
+#define PC_MAX_RAM    (3 * GIB)   /* above lie PCI windows, */
+#define PC_PCI_END    0xfec00000u /* then interrupt controllers and firmware */
+
+/* Where PCI interrupts A to D go; level-triggered, as is the ACPI interrupt. */
+#define PC_PIRQ_A 10
+#define PC_PIRQ_B 11
+#define PC_PIRQ_C 10
+#define PC_PIRQ_D 11
+
+struct pc {
+    struct device dev; /* first; owns this struct */
+    struct vm *vm;
+    struct x86_vcpu *cpu;
+    struct dev_host host;
+    struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4;
+    struct irq_line fpu_error; /* interrupt 13 */
+};
+
+/* Do what a BIOS and a boot loader do: tables, kernel, processor state. Devices and processor are
+ * freshly reset. Build time and vCPU thread. */
+int pc_boot(struct pc *pc, struct err *e);
+
+#endif
