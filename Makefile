@@ -18,7 +18,9 @@ bench:
 	bench/bench.sh
 
 # Slower and noisier than the lints of `make check`, so on request.
-tidy: all
+tidy:
+	tools/setup.sh tidy
+	tools/build.sh
 	find src -name '*.c' | xargs clang-tidy --quiet -p build/release
 
 format:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install the Debian packages that ring3 needs and that are missing; do nothing when none is.
 #
-#   tools/setup.sh demo|check
+#   tools/setup.sh demo|check|tidy
 #
 # Looks with dpkg-query, which needs no privilege. Only when something is missing does it call apt:
 # directly as root, else through sudo. The package lists are refreshed only when apt does not know
@@ -28,10 +28,15 @@ clang-format   source format check
 python3        test scripts
 "
 
+tidy_needs="$demo_needs
+clang-tidy     static analysis
+"
+
 case ${1:-} in
 demo) needs=$demo_needs ;;
 check) needs=$check_needs ;;
-*) die 125 "usage: tools/setup.sh demo|check" ;;
+tidy) needs=$tidy_needs ;;
+*) die 125 "usage: tools/setup.sh demo|check|tidy" ;;
 esac
 
 all=$(printf '%s' "$needs" | awk 'NF { printf "%s ", $1 }')
