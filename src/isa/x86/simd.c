@@ -10,8 +10,7 @@
  * Left out: everything from SSE3 on, which has no line and so is #UD. */
 #include "isa/x86/simd.h"
 
-/* ---- stubs and the table ------------------------------------------------------------------------
- */
+/* ---- stubs and the table --------------------------------------------------------------------- */
 
 #define F(mnemonic, p, op, stub, ...) DECLARE_##stub(p, op)
 #define G                             F
@@ -60,8 +59,7 @@ const struct simd_form x86_simd_forms[4][256] = {
 #undef G
 #undef H
 
-/* ---- rows
- * ----------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 #define G(...)
 #define H(...)
@@ -84,6 +82,10 @@ const struct x86_op x86_ops_sse[] = {
 #include "isa/x86/sse.def"
     {X86_MN_MOVSD_SSE, X86_SSE, x86_simd_exec, NULL},
     {X86_MN_CMPSD_SSE, X86_SSE, x86_simd_exec, NULL},
+    {ZYDIS_MNEMONIC_MOVHLPS, X86_SSE, x86_simd_exec, NULL},
+    {ZYDIS_MNEMONIC_MOVLHPS, X86_SSE, x86_simd_exec, NULL},
+    {ZYDIS_MNEMONIC_PSRLDQ, X86_SSE, x86_simd_exec, NULL},
+    {ZYDIS_MNEMONIC_PSLLDQ, X86_SSE, x86_simd_exec, NULL},
     {ZYDIS_MNEMONIC_LDMXCSR, X86_SSE, x86_ldmxcsr, NULL},
     {ZYDIS_MNEMONIC_STMXCSR, X86_SSE, x86_stmxcsr, NULL},
     {ZYDIS_MNEMONIC_FXSAVE, X86_SSE, x86_fxsave, NULL},
@@ -104,30 +106,29 @@ const struct x86_op x86_ops_sse[] = {
 #undef G
 #undef H
 
-/* ---- dispatch
- * ------------------------------------------------------------------------------------- */
+/* ---- dispatch -------------------------------------------------------------------------------- */
 
-/* Prefixes in the order in which one hides the other. Of F2 and F3 the last one before the opcode
- * counts; the mnemonic tells which that was. */
+/* Prefixes in the order in which one hides the other. Of F2 and F3 decode.c leaves the one that
+ * counts. */
 static const struct simd_form *find_form(const struct x86_insn *in)
 {
     static const struct {
         uint8_t bit, index;
-    } order[] = {{X86_PFX_REPNE, SIMD_F2}, {X86_PFX_REP, SIMD_F3}, {X86_PFX_OPSIZE, SIMD_66}};
+    } order[] = {
+        {X86_PFX_REPNE, SIMD_F2}, {X86_PFX_REP, SIMD_F3}, {X86_PFX_OPSIZE, SIMD_66}, {0, SIMD_NP}};
     for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
-        if (!(in->prefix & order[i].bit))
-            continue;
         const struct simd_form *f = &x86_simd_forms[order[i].index][in->opcode];
-        if (f->run && (!f->mnemonic || f->mnemonic == in->mnemonic))
+        if ((in->prefix & order[i].bit) == order[i].bit && f->run &&
+            (!f->mnemonic || f->mnemonic == in->mnemonic))
             return f;
     }
-    return &x86_simd_forms[SIMD_NP][in->opcode];
+    return NULL;
 }
 
 void x86_simd_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    const struct simd_form *f = find_form(in);
-    if (unlikely(!f->run))
+    const struct simd_form *f = in->map == 1 ? find_form(in) : NULL;
+    if (unlikely(!f)) /* SSE4.1 has a PEXTRW in another map */
         x86_raise(v, X86_UD);
     if (f->flags & SIMD_SSE)
         x86_sse_guard(v);
@@ -143,8 +144,7 @@ const struct simd_form *simd_shift_form(const struct x86_insn *in, unsigned pref
     return &x86_simd_forms[prefix][row[simd_reg(in)] | (in->opcode & 3)];
 }
 
-/* ---- memory operands
- * ------------------------------------------------------------------------------ */
+/* ---- memory operands ------------------------------------------------------------------------- */
 
 uint32_t simd_ea(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {

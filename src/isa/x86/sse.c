@@ -24,8 +24,7 @@ typedef __m128i (*stub_xm)(__m128i, void *mem);
 #define IMM_STRIDE        8
 #define MMX_SOURCE_STRIDE 8
 
-/* ---- MXCSR
- * ---------------------------------------------------------------------------------------- */
+/* ---- MXCSR ----------------------------------------------------------------------------------- */
 
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_FLAGS   0x3fu
@@ -121,8 +120,7 @@ void x86_stmxcsr(struct x86_vcpu *v, const struct x86_insn *in)
     x86_write32(v, in->seg, x86_ea(v, in), v->fx.mxcsr);
 }
 
-/* ---- computing
- * ------------------------------------------------------------------------------------ */
+/* ---- computing ------------------------------------------------------------------------------- */
 
 static inline union xmm source(struct x86_vcpu *v, const struct x86_insn *in,
                                const struct simd_form *f)
@@ -203,8 +201,7 @@ void x86_simd_to_mm(struct x86_vcpu *v, const struct x86_insn *in, const struct 
     mmx_set(simd_reg(in), x.q[0]);
 }
 
-/* ---- shifts by an immediate
- * ----------------------------------------------------------------------- */
+/* ---- shifts by an immediate ------------------------------------------------------------------ */
 
 static void shift_bytes(union xmm *x, unsigned n, bool left)
 {
@@ -225,8 +222,7 @@ void x86_simd_shift(struct x86_vcpu *v, const struct x86_insn *in, const struct 
     dest->v = STUB(stub_xx, simd_shift_form(in, SIMD_66))(dest->v, count.v);
 }
 
-/* ---- moves
- * ---------------------------------------------------------------------------------------- */
+/* ---- moves ----------------------------------------------------------------------------------- */
 
 /* Move f->size bytes; the rest of a register stays (SIMD_MERGE) or becomes zero. */
 static void move_reg(union xmm *to, const union xmm *from, const struct simd_form *f)

@@ -67,8 +67,7 @@ static void forget_pointers(struct x86_vcpu *v)
     v->fpu.fcs = v->fpu.fds = v->fpu.fop = 0;
 }
 
-/* ---- arithmetic, loads and stores -------------------------------------------------------------
- */
+/* ---- arithmetic, loads and stores ------------------------------------------------------------ */
 
 /* Bytes of the memory operand of [opcode - D8h][modrm.reg], stores marked; 0 where there is no
  * instruction or a control instruction, which has its own handler. */
@@ -171,8 +170,7 @@ static void x87_flags(struct x86_vcpu *v, const struct x86_insn *in)
     v->cc = (uint16_t)x86_x87_with_flags(reg_stub(in), v->cc);
 }
 
-/* ---- control ----------------------------------------------------------------------------------
- */
+/* ---- control --------------------------------------------------------------------------------- */
 
 /* FNCLEX and the 8087's and 80287's switches, which do nothing since. */
 static void x87_control(struct x86_vcpu *v, const struct x86_insn *in)
@@ -217,8 +215,7 @@ static void x87_fwait(struct x86_vcpu *v, const struct x86_insn *in)
     (void)x86_fpu_wait(v); /* false: frozen, and starts over */
 }
 
-/* ---- environments ------------------------------------------------------------------------------
- */
+/* ---- environments ---------------------------------------------------------------------------- */
 
 /* The host's format: 32-bit protected. Only the low halves of the first three mean anything. */
 struct x87_env {
@@ -342,8 +339,7 @@ static void x87_frstor(struct x86_vcpu *v, const struct x86_insn *in)
     mem_stub(in)(&h);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 #define ROW(mnemonic, handler)                                                                     \
     {                                                                                              \
