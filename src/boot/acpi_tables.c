@@ -52,7 +52,6 @@ enum {
     FADT_FLAGS = 112,
     FADT_RESET_REG = 116,
     FADT_RESET_VALUE = 128,
-    FADT_X_FACS = 132,
     FADT_X_DSDT = 140,
     FADT_X_PM1A_EVT = 148,
     FADT_X_PM1A_CNT = 172,
@@ -140,7 +139,7 @@ static void build_fadt(uint8_t *p, const struct acpi_config *c)
         arch |= ARCH_NO_VGA;
     if (!(c->chips & ACPI_HAS_RTC))
         arch |= ARCH_NO_RTC;
-    put(p + FADT_FACS, ACPI_TABLES_GPA + AT_FACS, 4);
+    put(p + FADT_FACS, ACPI_TABLES_GPA + AT_FACS, 4); /* its 64-bit twin must then be 0 */
     put(p + FADT_DSDT, ACPI_TABLES_GPA + AT_DSDT, 4);
     put(p + FADT_SCI_INT, ACPI_SCI_IRQ, 2);
     put(p + FADT_SMI_CMD, ACPI_SMI_PORT, 4);
@@ -160,7 +159,6 @@ static void build_fadt(uint8_t *p, const struct acpi_config *c)
         FLAG_WBINVD | FLAG_C1 | FLAG_NO_SLEEP_BUTTON | FLAG_NO_RTC_WAKE | FLAG_RESET, 4);
     port_address(p + FADT_RESET_REG, PCI_RESET_PORT, 8);
     p[FADT_RESET_VALUE] = PCI_RESET_VALUE;
-    put(p + FADT_X_FACS, ACPI_TABLES_GPA + AT_FACS, 8);
     put(p + FADT_X_DSDT, ACPI_TABLES_GPA + AT_DSDT, 8);
     port_address(p + FADT_X_PM1A_EVT, ACPI_PM_BASE + ACPI_PM1_EVENT, 32);
     port_address(p + FADT_X_PM1A_CNT, ACPI_PM_BASE + ACPI_PM1_CONTROL, 16);
