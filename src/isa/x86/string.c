@@ -59,12 +59,17 @@ static bool interrupted(struct x86_vcpu *v)
     return atomic_load_explicit(&v->base.attention, memory_order_relaxed) & v->attn_mask;
 }
 
+/* Elements after which a repeated instruction takes a pause: bounds the time between two looks at
+ * the instruction budget. */
+#define REPEAT_LIMIT 16384u
+
 /* Stop here; the instruction goes on after whatever is pending. RF keeps an instruction breakpoint
  * on it from firing again. */
 static void resume_later(struct x86_vcpu *v)
 {
     v->eip = v->insn_eip;
-    v->eflags |= FL_RF;
+    if (v->dr[7] & 0xff)
+        v->eflags |= FL_RF;
 }
 
 enum until { FOREVER, WHILE_ZF, WHILE_NZ };
@@ -75,17 +80,15 @@ static void repeat(struct x86_vcpu *v, const struct x86_insn *in, iteration once
         once(v, in);
         return;
     }
-    while (index_get(v, in, X86_ECX) != 0) {
-        once(v, in);
-        index_add(v, in, X86_ECX, -1);
-        if (index_get(v, in, X86_ECX) == 0)
-            return;
-        if (until != FOREVER && !(v->cc & CC_ZF) == (until == WHILE_ZF))
-            return;
-        if (unlikely(interrupted(v))) {
+    for (unsigned done = 0; index_get(v, in, X86_ECX) != 0; done++) {
+        if (done == REPEAT_LIMIT || (done && unlikely(interrupted(v)))) {
             resume_later(v);
             return;
         }
+        once(v, in);
+        index_add(v, in, X86_ECX, -1);
+        if (until != FOREVER && !(v->cc & CC_ZF) == (until == WHILE_ZF))
+            return;
     }
 }
 
@@ -153,7 +156,11 @@ static void repeat_bulk(struct x86_vcpu *v, const struct x86_insn *in, iteration
         return;
     }
     uint32_t count;
-    while ((count = index_get(v, in, X86_ECX)) != 0) {
+    for (uint32_t done = 0; (count = index_get(v, in, X86_ECX)) != 0;) {
+        if (done >= REPEAT_LIMIT || (done && unlikely(interrupted(v)))) {
+            resume_later(v);
+            return;
+        }
         uint32_t n = many(v, in, count);
         if (n == 0) {
             once(v, in);
@@ -164,10 +171,7 @@ static void repeat_bulk(struct x86_vcpu *v, const struct x86_insn *in, iteration
                 index_add(v, in, X86_ESI, (int32_t)(n * in->opsize));
         }
         index_add(v, in, X86_ECX, -(int32_t)n);
-        if (n < count && unlikely(interrupted(v))) {
-            resume_later(v);
-            return;
-        }
+        done += n;
     }
 }
 
