@@ -364,6 +364,7 @@ static const struct bad {
     {make_bzimage, {0}, BZ_SETUP + 100, "kernel-truncated", "the file has 1124"},
     {make_bzimage, {0}, 0x220, "kernel-truncated", "setup header"},
     {make_bzimage, {0x214, 4, 0x1000}, 0, "kernel-format", "code32_start 0x1000"},
+    {make_bzimage, {0x214, 4, 0x600000}, 0, "kernel-format", "code32_start 0x600000"},
     {make_bzimage, {0x260, 4, RAM}, 0, "kernel-too-big", "larger -m"},
     {make_bzimage, {0x258, 8, UINT64_MAX}, 0, "kernel-too-big", "not all RAM"},
     {make_bzimage, {0x202, 1, 'X'}, 0, "kernel-format", "boot sector"},
@@ -381,6 +382,7 @@ static const struct bad {
     {make_elf, {44, 2, 0}, 0, "kernel-format", "0 entries"},
     {make_elf, {44, 2, 0xffff}, 0, "kernel-format", "65535 entries"},
     {make_elf, {52 + 4, 4, 0xfffff000}, 0, "kernel-truncated", "p_offset and p_filesz"},
+    {make_elf, {52 + 4, 4, 0x1901}, 0, "kernel-truncated", "say 8449 bytes"},
     {make_elf, {52 + 12, 4, 0x90000}, 0, "kernel-too-big", "boot data"},
     {make_elf, {52 + 12, 4, 0xfffffff0}, 0, "kernel-too-big", "not all RAM"},
     {make_elf, {52 + 16, 4, 0x801}, 0, "kernel-format", "more bytes in the file"},
@@ -477,6 +479,13 @@ static void files_that_cannot_be_read(void **state)
     f->req.kernel = "/dev/null";
     assert_true(load(f) < 0);
     assert_non_null(strstr(f->e.text, "device"));
+    unlink(f->initrd);
+    assert_int_equal(mkfifo(f->initrd, 0600), 0); /* must not wait for a writer */
+    f->req.kernel = f->initrd;
+    assert_true(load(f) < 0);
+    assert_non_null(strstr(f->e.text, "pipe"));
+    unlink(f->initrd);
+    write_file(f->initrd, "", 0);
     f->req.kernel = f->kernel;
 
     f->req.initrd = "/nonexistent/initrd";
