@@ -283,7 +283,7 @@ static void fxsave_round_trip(void **state)
         fx.fcs = 0x23;
         fx.fdp = 0x9abcdef0;
         fx.fds = 0x2b;
-        fx.fop = 0x123;
+        fx.fop = 0x7a5;
         memcpy(mem + OPERAND, &fx, sizeof fx);
         assert_int_equal(RUN(FXRSTOR), NO_FAULT);
         memset(mem + OPERAND, 0x77, sizeof fx);
@@ -381,6 +381,24 @@ static void a_fault_changes_nothing(void **state)
     }
 }
 
+static void masked_stores_touch_only_masked_bytes(void **state)
+{
+    static const uint8_t mask[16] = {[1] = 0x80, [3] = 0xff, [5] = 0x7f};
+    power_up(false);
+    memset(cpu.fx.xmm[0], 0x11, 16);
+    memcpy(cpu.fx.xmm[1], mask, 16);
+    writable = OPERAND + 3; /* the second byte to store is not */
+    assert_int_equal(RUN("\x66\x0f\xf7\xc1"), X86_PF);
+    assert_int_equal(mem[OPERAND + 1], 0);
+    writable = OPERAND + 4; /* what lies behind does not matter */
+    assert_int_equal(RUN("\x66\x0f\xf7\xc1"), NO_FAULT);
+    assert_memory_equal(mem + OPERAND, "\x00\x11\x00\x11\x00\x00", 6);
+    cpu.gpr[X86_EDI] = 0xffffffff; /* wraps */
+    writable = OPERAND + 3;
+    assert_int_equal(RUN("\x67\x66\x0f\xf7\xc1"), NO_FAULT);
+    assert_memory_equal(mem, "\x11\x00\x11\x00", 4);
+}
+
 static void only_aligned_operands_where_the_manual_says(void **state)
 {
     power_up(true);
@@ -430,6 +448,7 @@ int main(void)
         cmocka_unit_test(fxsave_leaves_sse_alone_without_osfxsr),
         cmocka_unit_test(bad_images_are_refused),
         cmocka_unit_test(a_fault_changes_nothing),
+        cmocka_unit_test(masked_stores_touch_only_masked_bytes),
         cmocka_unit_test(only_aligned_operands_where_the_manual_says),
         cmocka_unit_test(unmasked_simd_exceptions),
     };

@@ -35,7 +35,7 @@ void mmx_set(unsigned n, uint64_t x)
 void x86_simd_mm(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
     if (in->has_mem) {
-        union xmm x = simd_load(v, in, f);
+        uint64_t x = simd_load_low(v, in, f);
         stub_rm(f->stub, simd_reg(in))(&x);
     } else {
         stub_rr(f->stub, simd_reg(in), simd_rm(in))(NULL);
@@ -44,7 +44,7 @@ void x86_simd_mm(struct x86_vcpu *v, const struct x86_insn *in, const struct sim
 
 void x86_simd_mm_movd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    uint32_t x = in->has_mem ? simd_load(v, in, f).d[0] : x86_r32(v, simd_rm(in));
+    uint32_t x = in->has_mem ? (uint32_t)simd_load_low(v, in, f) : x86_r32(v, simd_rm(in));
     stub_rm(f->stub, simd_reg(in))(&x);
 }
 
@@ -56,7 +56,7 @@ void x86_simd_mm_movd_store(struct x86_vcpu *v, const struct x86_insn *in,
         simd_probe(v, in, f);
     stub_rm(f->stub, simd_reg(in))(&x);
     if (in->has_mem)
-        simd_store(v, in, f, &x);
+        simd_store(v, in, f, _mm_cvtsi64_si128((long long)x));
     else
         x86_w32(v, simd_rm(in), x);
 }
@@ -71,7 +71,7 @@ void x86_simd_mm_store(struct x86_vcpu *v, const struct x86_insn *in, const stru
     }
     simd_probe(v, in, f);
     stub_rm(f->stub, simd_reg(in))(&x);
-    simd_store(v, in, f, &x);
+    simd_store(v, in, f, _mm_cvtsi64_si128((long long)x));
 }
 
 void x86_simd_mm_maskmov(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
@@ -89,9 +89,10 @@ void x86_simd_mm_movmsk(struct x86_vcpu *v, const struct x86_insn *in, const str
 void x86_simd_mm_shuffle(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
     const struct simd_form *low = &x86_simd_forms[SIMD_F2][0x70];
-    union xmm x = in->has_mem ? simd_load(v, in, f) : (union xmm){.q = {mmx_get(simd_rm(in)), 0}};
-    x.v = ((__m128i(*)(__m128i, __m128i))((uintptr_t)low->stub + (uint8_t)in->imm * 8))(x.v, x.v);
-    mmx_set(simd_reg(in), x.q[0]);
+    uint64_t from = in->has_mem ? simd_load_low(v, in, f) : mmx_get(simd_rm(in));
+    __m128i x = _mm_cvtsi64_si128((long long)from);
+    x = ((__m128i(*)(__m128i, __m128i))((uintptr_t)low->stub + (uint8_t)in->imm * 8))(x, x);
+    mmx_set(simd_reg(in), (uint64_t)_mm_cvtsi128_si64(x));
 }
 
 /* Shift by an immediate: the shift by a quadword in memory. */
@@ -103,7 +104,7 @@ void x86_simd_mm_shift(struct x86_vcpu *v, const struct x86_insn *in, const stru
 
 void x86_simd_mm_insert(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    uint16_t w = in->has_mem ? simd_load(v, in, f).w[0] : x86_r16(v, simd_rm(in));
+    uint16_t w = in->has_mem ? (uint16_t)simd_load_low(v, in, f) : x86_r16(v, simd_rm(in));
     union xmm x = {.q = {mmx_get(simd_reg(in)), 0}};
     x.w[in->imm & 3] = w;
     mmx_set(simd_reg(in), x.q[0]);

@@ -127,8 +127,8 @@ static const struct simd_form *find_form(const struct x86_insn *in)
 
 void x86_simd_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    const struct simd_form *f = in->map == 1 ? find_form(in) : NULL;
-    if (unlikely(!f)) /* SSE4.1 has a PEXTRW in another map */
+    const struct simd_form *f = find_form(in);
+    if (unlikely(!f)) /* SSE4.1 has another PEXTRW */
         x86_raise(v, X86_UD);
     if (f->flags & SIMD_SSE)
         x86_sse_guard(v);
@@ -154,37 +154,45 @@ uint32_t simd_ea(struct x86_vcpu *v, const struct x86_insn *in, const struct sim
     return ea;
 }
 
-union xmm simd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
+uint64_t simd_load_low(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    union xmm x = {.q = {0, 0}};
     uint32_t ea = simd_ea(v, in, f);
-    const uint8_t *p = x86_fast_read(v, in->seg, ea, f->size);
-    if (likely(p)) {
-        if (likely(f->size == 16))
-            memcpy(&x, p, 16);
-        else
-            memcpy(&x, p, f->size);
-    } else if (f->size == 16) {
-        x86_read_bytes(v, in->seg, ea, &x, 16);
-    } else {
-        x.q[0] = x86_read_slow(v, in->seg, ea, f->size);
+    switch (f->size) {
+    case 2:
+        return x86_read16(v, in->seg, ea);
+    case 4:
+        return x86_read32(v, in->seg, ea);
+    default:
+        return x86_read64(v, in->seg, ea);
     }
-    return x;
 }
 
-void simd_store(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f,
-                const void *from)
+__m128i simd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    uint64_t low = 0;
+    union xmm x;
+    if (f->size < 16)
+        return _mm_cvtsi64_si128((long long)simd_load_low(v, in, f));
     uint32_t ea = simd_ea(v, in, f);
-    uint8_t *p = x86_fast_write(v, in->seg, ea, f->size);
-    if (likely(p)) {
-        memcpy(p, from, f->size);
-    } else if (f->size == 16) {
-        x86_write_bytes(v, in->seg, ea, from, 16);
+    const uint8_t *p = x86_fast_read(v, in->seg, ea, 16);
+    if (likely(p))
+        return _mm_loadu_si128((const __m128i_u *)p);
+    x86_read_bytes(v, in->seg, ea, &x, 16);
+    return x.v;
+}
+
+void simd_store(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f, __m128i x)
+{
+    uint32_t ea = simd_ea(v, in, f);
+    if (f->size == 4) {
+        x86_write32(v, in->seg, ea, (uint32_t)_mm_cvtsi128_si32(x));
+    } else if (f->size == 8) {
+        x86_write64(v, in->seg, ea, (uint64_t)_mm_cvtsi128_si64(x));
     } else {
-        memcpy(&low, from, f->size);
-        x86_write_slow(v, in->seg, ea, f->size, low);
+        uint8_t *p = x86_fast_write(v, in->seg, ea, 16);
+        if (likely(p))
+            _mm_storeu_si128((__m128i_u *)p, x);
+        else
+            x86_write_bytes(v, in->seg, ea, &x, 16);
     }
 }
 

@@ -56,11 +56,12 @@ static inline union xmm *simd_xmm(struct x86_vcpu *v, unsigned n)
 
 /* Offset of the memory operand; #GP(0) if the form wants it aligned and it is not. */
 uint32_t simd_ea(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
-/* Read the memory operand, f->size bytes, zero-extended. */
-union xmm simd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
-/* Write f->size bytes. */
+/* Read the memory operand, f->size bytes, zero-extended; the first is for up to 8 bytes. */
+uint64_t simd_load_low(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
+__m128i simd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
+/* Write the low f->size bytes (4, 8 or 16) of x. */
 void simd_store(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f,
-                const void *from);
+                __m128i x);
 /* Raise what simd_store() would, before MMX state changes. */
 void simd_probe(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
 /* Replace the bytes of memory whose mask byte has bit 7 set, at DS:(e)di (MASKMOVQ and
@@ -85,10 +86,11 @@ void x86_clflush(struct x86_vcpu *v, const struct x86_insn *in);
 /* Handlers by the last part of their name in mmx.def and sse.def. */
 #define SIMD_HANDLERS(X)                                                                           \
     X(mm)                                                                                          \
-    X(mm_movd_load) X(mm_movd_store) X(mm_store) X(mm_maskmov) X(mm_movmsk) X(mm_shuffle)          \
-        X(mm_shift) X(mm_insert) X(mm_extract) X(emms) X(xx) X(xi) X(flags) X(from_gpr) X(to_gpr)  \
-            X(from_mm) X(to_mm) X(movq2dq) X(movdq2q) X(load) X(store) X(load_half) X(store_half)  \
-                X(movd_load) X(movd_store) X(maskmov) X(shift) X(insert) X(extract)
+    X(mm_movd_load)                                                                                \
+    X(mm_movd_store) X(mm_store) X(mm_maskmov) X(mm_movmsk) X(mm_shuffle) X(mm_shift) X(mm_insert) \
+        X(mm_extract) X(emms) X(xx) X(xi) X(flags) X(from_gpr) X(to_gpr) X(from_mm) X(to_mm)       \
+            X(movq2dq) X(movdq2q) X(load) X(store) X(load_half) X(store_half) X(movd_load)         \
+                X(movd_store) X(maskmov) X(shift) X(insert) X(extract)
 #define SIMD_DECLARE(name)                                                                         \
     void x86_simd_##name(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
 SIMD_HANDLERS(SIMD_DECLARE)

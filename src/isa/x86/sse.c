@@ -122,17 +122,17 @@ void x86_stmxcsr(struct x86_vcpu *v, const struct x86_insn *in)
 
 /* ---- computing ------------------------------------------------------------------------------- */
 
-static inline union xmm source(struct x86_vcpu *v, const struct x86_insn *in,
-                               const struct simd_form *f)
+static inline __m128i source(struct x86_vcpu *v, const struct x86_insn *in,
+                             const struct simd_form *f)
 {
-    return in->has_mem ? simd_load(v, in, f) : *simd_xmm(v, simd_rm(in));
+    return in->has_mem ? simd_load(v, in, f) : simd_xmm(v, simd_rm(in))->v;
 }
 
 /* xmm = op(xmm, xmm/m) */
 void x86_simd_xx(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
     union xmm *dest = simd_xmm(v, simd_reg(in));
-    dest->v = run_xx(v, f, STUB(stub_xx, f), dest->v, source(v, in, f).v);
+    dest->v = run_xx(v, f, STUB(stub_xx, f), dest->v, source(v, in, f));
 }
 
 /* The same with an immediate. Compares have 8 predicates and look at no more bits. */
@@ -141,19 +141,19 @@ void x86_simd_xi(struct x86_vcpu *v, const struct x86_insn *in, const struct sim
     union xmm *dest = simd_xmm(v, simd_reg(in));
     unsigned imm = in->opcode == 0xc2 ? in->imm & 7 : in->imm & 0xff;
     stub_xx stub = (stub_xx)((uintptr_t)f->stub + imm * IMM_STRIDE);
-    dest->v = run_xx(v, f, stub, dest->v, source(v, in, f).v);
+    dest->v = run_xx(v, f, stub, dest->v, source(v, in, f));
 }
 
 /* comiss and its like */
 void x86_simd_flags(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    v->cc = (uint16_t)run_gx(v, f, simd_xmm(v, simd_reg(in))->v, source(v, in, f).v);
+    v->cc = (uint16_t)run_gx(v, f, simd_xmm(v, simd_reg(in))->v, source(v, in, f));
 }
 
 /* r32 = op(xmm/m) */
 void x86_simd_to_gpr(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    __m128i b = source(v, in, f).v;
+    __m128i b = source(v, in, f);
     x86_w32(v, simd_reg(in), run_gx(v, f, b, b));
 }
 
@@ -161,7 +161,7 @@ void x86_simd_to_gpr(struct x86_vcpu *v, const struct x86_insn *in, const struct
 void x86_simd_from_gpr(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
     union xmm *dest = simd_xmm(v, simd_reg(in));
-    uint32_t b = in->has_mem ? simd_load(v, in, f).d[0] : x86_r32(v, simd_rm(in));
+    uint32_t b = in->has_mem ? (uint32_t)simd_load_low(v, in, f) : x86_r32(v, simd_rm(in));
     __m128i x;
     struct fp_run r = fp_begin(v, f);
     do
@@ -174,7 +174,7 @@ void x86_simd_from_gpr(struct x86_vcpu *v, const struct x86_insn *in, const stru
 void x86_simd_from_mm(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
     union xmm *dest = simd_xmm(v, simd_reg(in));
-    union xmm b = in->has_mem ? simd_load(v, in, f) : (union xmm){.q = {0, 0}};
+    uint64_t b = in->has_mem ? simd_load_low(v, in, f) : 0;
     unsigned which = in->has_mem ? 8 : simd_rm(in);
     stub_xm stub = (stub_xm)((uintptr_t)f->stub + which * MMX_SOURCE_STRIDE);
     __m128i x;
@@ -193,7 +193,7 @@ void x86_simd_to_mm(struct x86_vcpu *v, const struct x86_insn *in, const struct 
     bool doubles = f->size == 16, truncate = in->opcode == 0x2c;
     const struct simd_form *twin = doubles ? &x86_simd_forms[truncate ? SIMD_66 : SIMD_F2][0xe6]
                                            : &x86_simd_forms[truncate ? SIMD_F3 : SIMD_66][0x5b];
-    union xmm x = source(v, in, f);
+    union xmm x = {.v = source(v, in, f)};
     if (!doubles)
         x.q[1] = 0;
     (void)mmx_get(simd_reg(in)); /* it becomes an MMX instruction before it can raise #XM */
@@ -238,7 +238,7 @@ void x86_simd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct s
 {
     union xmm *dest = simd_xmm(v, simd_reg(in));
     if (in->has_mem)
-        *dest = simd_load(v, in, f);
+        dest->v = simd_load(v, in, f);
     else
         move_reg(dest, simd_xmm(v, simd_rm(in)), f);
 }
@@ -247,7 +247,7 @@ void x86_simd_store(struct x86_vcpu *v, const struct x86_insn *in, const struct 
 {
     const union xmm *from = simd_xmm(v, simd_reg(in));
     if (in->has_mem)
-        simd_store(v, in, f, from);
+        simd_store(v, in, f, from->v);
     else
         move_reg(simd_xmm(v, simd_rm(in)), from, f);
 }
@@ -257,18 +257,19 @@ void x86_simd_store(struct x86_vcpu *v, const struct x86_insn *in, const struct 
 void x86_simd_load_half(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
     bool high = f->flags & SIMD_HIGH;
-    uint64_t x = in->has_mem ? simd_load(v, in, f).q[0] : simd_xmm(v, simd_rm(in))->q[!high];
+    uint64_t x = in->has_mem ? simd_load_low(v, in, f) : simd_xmm(v, simd_rm(in))->q[!high];
     simd_xmm(v, simd_reg(in))->q[high] = x;
 }
 
 void x86_simd_store_half(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    simd_store(v, in, f, &simd_xmm(v, simd_reg(in))->q[f->flags & SIMD_HIGH ? 1 : 0]);
+    const union xmm *from = simd_xmm(v, simd_reg(in));
+    simd_store(v, in, f, f->flags & SIMD_HIGH ? _mm_srli_si128(from->v, 8) : from->v);
 }
 
 void x86_simd_movd_load(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    uint32_t x = in->has_mem ? simd_load(v, in, f).d[0] : x86_r32(v, simd_rm(in));
+    uint32_t x = in->has_mem ? (uint32_t)simd_load_low(v, in, f) : x86_r32(v, simd_rm(in));
     *simd_xmm(v, simd_reg(in)) = (union xmm){.d = {x, 0, 0, 0}};
 }
 
@@ -276,7 +277,7 @@ void x86_simd_movd_store(struct x86_vcpu *v, const struct x86_insn *in, const st
 {
     const union xmm *from = simd_xmm(v, simd_reg(in));
     if (in->has_mem)
-        simd_store(v, in, f, from);
+        simd_store(v, in, f, from->v);
     else
         x86_w32(v, simd_rm(in), from->d[0]);
 }
@@ -298,7 +299,7 @@ void x86_simd_maskmov(struct x86_vcpu *v, const struct x86_insn *in, const struc
 
 void x86_simd_insert(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
-    uint16_t x = in->has_mem ? simd_load(v, in, f).w[0] : x86_r16(v, simd_rm(in));
+    uint16_t x = in->has_mem ? (uint16_t)simd_load_low(v, in, f) : x86_r16(v, simd_rm(in));
     simd_xmm(v, simd_reg(in))->w[in->imm & 7] = x;
 }
 
