@@ -265,10 +265,11 @@ static void refused(void **state)
 static void page_fault_on_the_old_tss(void **state)
 {
     struct x86_vcpu *v = vcpu_of(state);
-    const uint32_t directory = 0x100000, table = 0x101000;
+    const uint32_t directory = 0x100000, table = 0x101000, new_directory = 0x102000;
     make_tss32(v, TSS_B, 0, 0);
-    poke(v, TSS_B + 0x1c, directory, 4);
+    poke(v, TSS_B + 0x1c, new_directory, 4);
     poke(v, directory, table | 7, 4);
+    poke(v, new_directory, table | 7, 4);
     for (unsigned i = 0; i < 1024; i++)
         poke(v, table + 4 * i, i << 12 | 7, 4);
     poke(v, table + 4 * (TSS_A >> 12), TSS_A | 5, 4); /* read-only */
@@ -288,7 +289,7 @@ static void page_fault_on_the_old_tss(void **state)
     v->eip = v->insn_eip;
     assert_int_equal(RUN(v, CALL_FAR(SEL_TSS_B)), STEP_OK);
     expect_in_task(v, 0);
-    assert_int_equal(v->cr3, directory);
+    assert_int_equal(v->cr3, new_directory);
 }
 
 /* After it: the new task has the fault, at its first instruction. */

@@ -469,6 +469,26 @@ static void page_faults_count_as_the_guests(void **state)
     EXPECT_STACK(v, 4, 6, CODE_AT, CODE(3), FLAGS | FL_RF);
 }
 
+/* The same through the interpreter loop: a system call from ring 3 and back, then HLT there. */
+static void through_the_loop(void **state)
+{
+    struct x86_vcpu *v = vcpu_of(state);
+    struct vm_exit x;
+    set_idt(v, CODE(0), X86_INT_GATE32, 3);
+    poke(v, CODE_AT, 0xf480cd, 3);     /* int 80; hlt */
+    poke(v, HANDLER(0x80), 0xcf40, 2); /* inc eax; iret */
+    poke(v, HANDLER(X86_GP), 0xf4, 1); /* hlt */
+    start(v, 3);
+    x86_w32(v, X86_EAX, 0);
+    x86_isa.interpret(&v->base, 1000, &x);
+    assert_int_equal(x.kind, EXIT_HALT);
+    assert_int_equal(v->cpl, 0);
+    assert_int_equal(v->eip, HANDLER(X86_GP) + 1);
+    assert_int_equal(x86_r32(v, X86_EAX), 1);
+    EXPECT_STACK(v, 4, 0, CODE_AT + 2, CODE(3), FLAGS | FL_RF, STACK_TOP(3), DATA(3));
+    assert_int_equal(v->base.stats.exits[EXIT_EXCEPTION], 2);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, machine_make, machine_free)
@@ -493,6 +513,7 @@ int main(void)
         TEST(interrupts_are_benign),
         TEST(page_fault_on_the_inner_stack),
         TEST(page_faults_count_as_the_guests),
+        TEST(through_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

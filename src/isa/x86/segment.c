@@ -241,17 +241,20 @@ static void mov_seg(struct x86_vcpu *v, const struct x86_insn *in)
         stack_shadow(v);
 }
 
+/* P6 processors move 2 bytes whatever the operand size; the upper half of a 32-bit slot is neither
+ * written nor read (SDM vol. 3B 22.31.1). */
 static void push_seg(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    x86_push(v, in->opsize, v->seg[in->r0].sel);
+    uint32_t sp = (x86_sp(v) - in->opsize) & v->sp_mask;
+    x86_write16(v, X86_SS, sp, v->seg[in->r0].sel);
+    x86_set_sp(v, sp);
 }
 
 static void pop_seg(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    struct x86_stack st = x86_stack_current(v);
-    uint16_t sel = (uint16_t)x86_stack_pop(v, &st, in->opsize);
-    x86_load_seg(v, in->r0, sel);
-    x86_w32(v, X86_ESP, st.sp); /* incremented by the old SS's size, even for pop ss */
+    uint32_t sp = x86_sp(v), mask = v->sp_mask; /* the old SS's size, even for pop ss */
+    x86_load_seg(v, in->r0, x86_read16(v, X86_SS, sp));
+    x86_w32(v, X86_ESP, (x86_r32(v, X86_ESP) & ~mask) | ((sp + in->opsize) & mask));
     if (in->r0 == X86_SS)
         stack_shadow(v);
 }

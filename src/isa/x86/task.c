@@ -140,9 +140,7 @@ static void load_ldt(struct x86_vcpu *v, uint16_t sel)
 {
     if (!(sel & 0xfffc))
         return;
-    if (sel & 4)
-        x86_raise_sel(v, X86_TS, sel);
-    struct x86_desc d = x86_fetch_desc(v, sel, X86_TS);
+    struct x86_desc d = x86_fetch_desc(v, sel, X86_TS); /* refuses TI: there is no LDT yet */
     if ((x86_desc_attr(&d) & (SEG_S | SEG_TYPE | SEG_P)) != (X86_LDT | SEG_P))
         x86_raise_sel(v, X86_TS, sel);
     x86_seg_from_desc(&v->seg[X86_LDTR], d.lo, d.hi);
