@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,34 +40,34 @@ struct run {
     int signal_fd, timeout_fd; /* -1: none */
     bool killed;               /* by a signal */
     uint8_t last_byte;         /* of guest output */
+    int output_errnum;         /* why output became impossible, or 0 */
 };
 
 /* ---- the console's callbacks, on the loop thread ------------------------------------------------
  */
 
-static void judge_output(struct run *r, enum match_result result)
-{
-    if (result == MATCH_FAILED)
-        vm_stop(&r->vm, VM_EXIT_PANIC, "fail-on-matched", "guest output matched --fail-on '%s'",
-                matcher_pattern(r->matcher));
-    else if (result == MATCH_EXPECTED)
-        vm_stop(&r->vm, 0, "expect-matched", "guest output matched --expect '%s': done",
-                matcher_pattern(r->matcher));
-}
+#define FAIL_ON_TEXT       "guest output matched --fail-on '%s'"
+#define EXPECT_TEXT        "guest output matched --expect '%s': done"
+#define OUTPUT_FAILED_ID   "stdout-failed"
+#define OUTPUT_FAILED_TEXT "cannot write the guest's console to standard output: %s"
 
 static void on_output(void *opaque, const uint8_t *p, size_t n)
 {
     struct run *r = opaque;
     r->last_byte = p[n - 1];
-    judge_output(r, matcher_feed(r->matcher, p, n));
+    enum match_result result = matcher_feed(r->matcher, p, n);
+    if (result == MATCH_FAILED)
+        vm_stop(&r->vm, VM_EXIT_PANIC, "fail-on-matched", FAIL_ON_TEXT,
+                matcher_pattern(r->matcher));
+    else if (result == MATCH_EXPECTED)
+        vm_stop(&r->vm, 0, "expect-matched", EXPECT_TEXT, matcher_pattern(r->matcher));
 }
 
 static void on_output_failed(void *opaque, int errnum)
 {
     struct run *r = opaque;
-    vm_stop(&r->vm, VM_EXIT_FAILURE, errnum == EPIPE ? "stdout-closed" : "stdout-failed",
-            "cannot write the guest's console to standard output: %s%s", strerror(errnum),
-            errnum == EPIPE ? "; its reader has gone" : "");
+    r->output_errnum = errnum;
+    vm_stop(&r->vm, VM_EXIT_FAILURE, OUTPUT_FAILED_ID, OUTPUT_FAILED_TEXT, strerror(errnum));
 }
 
 static void print_stats(struct run *r)
@@ -234,28 +235,43 @@ static int start(struct run *r, struct err *e)
     return n < 0 ? n : chardev_stdio_start(r->vm.console, r->vm.loop, e);
 }
 
+/* Another reason for the end than the one that vm_stop() recorded. The vCPU thread is gone. */
+static int restate(struct run *r, int code, const char *id, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static int restate(struct run *r, int code, const char *id, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    snprintf(r->vm.stop_id, sizeof r->vm.stop_id, "%s", id);
+    vsnprintf(r->vm.stop_text, sizeof r->vm.stop_text, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
 /* The guest may have ended before the loop thread saw its last output; that output came first,
  * so it counts first. Ends that are not the guest's doing stay what they are. */
 static int final_code(struct run *r, int code)
 {
-    enum match_result result = matcher_result(r->matcher);
-    struct vm *vm = &r->vm;
-    const char *pattern = matcher_pattern(r->matcher);
-    bool guest_ended = code <= VM_EXIT_REBOOT || code == VM_EXIT_UNSUPPORTED;
-    if (result == MATCH_FAILED && guest_ended && code != VM_EXIT_PANIC) {
-        snprintf(vm->stop_id, sizeof vm->stop_id, "fail-on-matched");
-        snprintf(vm->stop_text, sizeof vm->stop_text, "guest output matched --fail-on '%s'",
-                 pattern);
-        return VM_EXIT_PANIC;
+    const char *id = r->vm.stop_id, *pattern = matcher_pattern(r->matcher);
+    bool by_guest = !strcmp(id, "power-off") || !strcmp(id, "guest-exit") ||
+                    code == VM_EXIT_REBOOT || code == VM_EXIT_TRIPLE_FAULT ||
+                    code == VM_EXIT_UNSUPPORTED;
+    if (!by_guest)
+        return code;
+    if (r->output_errnum)
+        return restate(r, VM_EXIT_FAILURE, OUTPUT_FAILED_ID, OUTPUT_FAILED_TEXT,
+                       strerror(r->output_errnum));
+    switch (matcher_result(r->matcher)) {
+    case MATCH_FAILED:
+        return restate(r, VM_EXIT_PANIC, "fail-on-matched", FAIL_ON_TEXT, pattern);
+    case MATCH_EXPECTED:
+        return restate(r, 0, "expect-matched", EXPECT_TEXT, pattern);
+    case MATCH_NONE:
+        break;
     }
-    if (result == MATCH_EXPECTED && guest_ended)
-        return 0;
-    if (pattern && result == MATCH_NONE && code == 0 && strcmp(vm->stop_id, "user-quit") != 0) {
-        snprintf(vm->stop_id, sizeof vm->stop_id, "expect-missed");
-        snprintf(vm->stop_text, sizeof vm->stop_text,
-                 "the guest powered off before its output matched --expect '%s'", pattern);
-        return VM_EXIT_FAILURE;
-    }
+    if (pattern && code == 0)
+        return restate(r, VM_EXIT_FAILURE, "expect-missed",
+                       "the guest powered off before its output matched --expect '%s'", pattern);
     return code;
 }
 

@@ -1,0 +1,477 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The command line from outside: exit codes, messages, terminal modes, signals, bad input.
+
+    cli.py RING3 GUEST CASE
+
+RING3 is the program, GUEST the multiboot guest of guest.S, CASE a function below. A case passes by
+returning. Every wait has a limit, so a hang is a failure.
+"""
+import json
+import os
+import pty
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+RING3, GUEST = sys.argv[1], sys.argv[2]
+GREETING = b'hello from the guest\r\n'
+LIMIT = 20  # seconds until a wait is called a hang
+
+
+def check(condition, *what):
+    if not condition:
+        raise AssertionError(' '.join(repr(w) if isinstance(w, bytes) else str(w) for w in what))
+
+
+def ring3(*args, do=None, **more):
+    command = [RING3, *args]
+    if do:
+        command += ['--append', 'do=' + do, GUEST]
+    more.setdefault('stdin', subprocess.DEVNULL)
+    more.setdefault('stdout', subprocess.PIPE)
+    return subprocess.run(command, stderr=subprocess.PIPE, timeout=LIMIT, check=False, **more)
+
+
+def one_line(result, code, identifier, level='error'):
+    """Exit code `code` and exactly one line on stderr, with this id."""
+    text = result.stderr.decode()
+    check(result.returncode == code, 'exit code', result.returncode, 'not', code, text)
+    check(re.fullmatch(rf'ring3: {level} \[{identifier}\] [^\n]+\n', text), 'stderr is', text)
+    return text
+
+
+def wait_for(read, pattern):
+    """Read until the bytes match; returns all of them."""
+    data, end = b'', time.monotonic() + LIMIT
+    while not re.search(pattern, data):
+        check(time.monotonic() < end, 'no', pattern, 'in', data)
+        data += read()
+    return data
+
+
+def reader(fd):
+    def read():
+        ready, _, _ = select.select([fd], [], [], 0.2)
+        if not ready:
+            return b''
+        data = os.read(fd, 65536)
+        check(data, 'early end of output')
+        return data
+    return read
+
+
+class Terminal:
+    """ring3 on a terminal of its own (session leader, as under a login)."""
+
+    def __init__(self, *args, do):
+        self.master, slave = pty.openpty()
+        self.slave = slave
+        self.before = termios.tcgetattr(slave)
+        os.set_inheritable(slave, True)
+
+        def own_terminal():
+            os.setsid()
+            import fcntl
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+            os.tcsetpgrp(slave, os.getpgrp())
+
+        self.process = subprocess.Popen(
+            [RING3, 'run', *args, '--append', 'do=' + do, GUEST], stdin=slave, stdout=slave,
+            stderr=subprocess.PIPE, preexec_fn=own_terminal)
+        self.read = reader(self.master)
+
+    def wait_for(self, pattern):
+        return wait_for(self.read, pattern)
+
+    def type(self, keys):
+        os.write(self.master, keys)
+
+    def is_raw(self):
+        modes = termios.tcgetattr(self.slave)
+        return not modes[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def eventually(self, condition, what):
+        end = time.monotonic() + LIMIT
+        while not condition():
+            check(time.monotonic() < end, 'never:', what)
+            time.sleep(0.01)
+
+    def finish(self):
+        """Wait for the end; the terminal must be as it was. Returns (code, stderr)."""
+        error = self.process.communicate(timeout=LIMIT)[1].decode()
+        check(termios.tcgetattr(self.slave) == self.before, 'terminal modes not restored', error)
+        os.close(self.master)
+        os.close(self.slave)
+        return self.process.returncode, error
+
+
+# ---- the guest ends -------------------------------------------------------------------------------
+
+def power_off():
+    r = ring3('run', do='o')
+    check(r.returncode == 0 and r.stdout == GREETING and r.stderr == b'', r)
+
+
+def guest_code():
+    r = ring3('run', do='3')
+    check(r.returncode == 3 and r.stdout == GREETING and r.stderr == b'', r)
+
+
+def triple_fault():
+    r = ring3('run', do='t')
+    check(r.returncode == 120, r)
+    text = r.stderr.decode()
+    check(text.startswith('ring3: error [triple-fault] '), text)
+    for word in ('#GP', '#DF', 'branches', 'eip=', 'cr0='):
+        check(word in text, word, 'missing in', text)
+
+
+def guest_reset():
+    one_line(ring3('run', do='r'), 122, 'guest-reset')
+
+
+def reboot():
+    r = ring3('run', '--reboot', '--expect', 'hello', '--expect', 'hello', '--expect', 'hello',
+              do='r')
+    one_line(r, 0, 'expect-matched', 'info')
+    check(r.stdout.startswith(3 * GREETING), r)
+
+
+# ---- time limit and patterns ------------------------------------------------------------------------
+
+def timeout():
+    start = time.monotonic()
+    text = one_line(ring3('run', '--timeout', '300ms', do='s'), 124, 'timeout')
+    check(0.3 <= time.monotonic() - start < 5, text)
+    text = one_line(ring3('run', '--timeout=300ms', '--expect', 'never', do='p'), 124, 'timeout')
+    check("'never'" in text, text)
+
+
+def expect():
+    r = ring3('run', '--expect', '^guest login: ', do='p')
+    one_line(r, 0, 'expect-matched', 'info')
+    check(r.stdout == GREETING + b'guest login: ', r)
+    one_line(ring3('run', '--expect', 'the$', '--timeout', '300ms', do='p'), 124, 'timeout')
+    one_line(ring3('run', '--expect', 'guest$', do='o'), 0, 'expect-matched', 'info')
+
+
+def expect_missed():
+    text = one_line(ring3('run', '--expect', 'hello', '--expect', 'bye', do='o'), 125,
+                    'expect-missed')
+    check("'bye'" in text, text)
+    check(ring3('run', '--expect', 'bye', do='3').returncode == 3)
+
+
+def fail_on():
+    one_line(ring3('run', '--fail-on', 'from', do='f'), 121, 'fail-on-matched')
+    # the last output of a guest that ends at once counts, too
+    one_line(ring3('run', '--fail-on', 'from', do='o'), 121, 'fail-on-matched')
+    one_line(ring3('run', '--fail-on', 'from', '--expect', 'hello', do='o'), 121,
+             'fail-on-matched')
+
+
+# ---- bad input --------------------------------------------------------------------------------------
+
+def files():
+    one_line(ring3('run', '/nonexistent/kernel'), 127, 'kernel-missing')
+    one_line(ring3('run', '--initrd', '/nonexistent/initrd', GUEST), 127, 'initrd-missing')
+    with tempfile.TemporaryDirectory() as folder:
+        one_line(ring3('run', folder), 125, 'kernel-unreadable')
+        secret = os.path.join(folder, 'secret')
+        with open(secret, 'wb') as f:
+            f.write(b'x' * 10000)
+        one_line(ring3('run', secret), 125, 'kernel-format')
+        os.chmod(secret, 0)
+        if not os.access(secret, os.R_OK):  # root may read everything
+            one_line(ring3('run', secret), 125, 'kernel-unreadable')
+        empty = os.path.join(folder, 'empty')
+        with open(empty, 'wb'):
+            pass
+        one_line(ring3('run', empty), 125, 'kernel-empty')
+
+
+def ram_size():
+    for size in ('', 'x', '1.5G', '-1M', '12Q', '99999999999999999999'):
+        one_line(ring3('run', '-m', size, GUEST), 125, 'bad-size')
+    for size in ('0', '512K', '4G', '999999G', '1025K'):
+        text = one_line(ring3('run', '-m', size, GUEST), 125, 'ram-size')
+        check('1M' in text and '3072M' in text or '4K' in text, text)
+    for size in ('2M', '131072K', '64', '3G'):
+        check(ring3('run', '-m', size, do='o').returncode == 0, size)
+
+
+def options():
+    for args, identifier in (
+            ((), 'no-command'), (('fly',), 'unknown-command'), (('run',), 'no-kernel'),
+            (('run', '--fly', GUEST), 'unknown-option'), (('run', '-z', GUEST), 'unknown-option'),
+            (('run', '-m'), 'bad-option'), (('run', '--append'), 'bad-option'),
+            (('run', '--reboot=yes', GUEST), 'bad-option'),
+            (('run', '--stats=xml', GUEST), 'bad-option'),
+            (('run', '--clock', 'sun', GUEST), 'bad-option'),
+            (('run', GUEST, 'more'), 'too-many-arguments'),
+            (('run', '--engine', 'steam', GUEST), 'unknown-engine'),
+            (('run', '--board', 'surf', GUEST), 'unknown-board'),
+            (('run', '--timeout', 'soon', GUEST), 'bad-duration'),
+            (('run', '--timeout', '0', GUEST), 'bad-duration'),
+            (('run', '--expect', '(', GUEST), 'bad-regex'),
+            (('run', '--fail-on', '[', GUEST), 'bad-regex'),
+            (('run', '--trace', 'exits,dreams', GUEST), 'unknown-event'),
+            (('run', '--trace', '', GUEST), 'unknown-event'),
+            (('doctor', 'who'), 'too-many-arguments')):
+        text = one_line(ring3(*args), 125, identifier)
+        if identifier in ('unknown-option', 'unknown-command'):
+            check('--help' in text, text)
+    for args in (('run', '--help'), ('--help',), ('help',), ('run', GUEST, '-h')):
+        r = ring3(*args)
+        lines = r.stdout.decode().splitlines()
+        check(r.returncode == 0 and r.stderr == b'' and lines[0].startswith('usage:'), r)
+        check(len(lines) <= 23 and max(map(len, lines)) <= 79, len(lines), max(map(len, lines)))
+
+
+def commands():
+    check(ring3('version').stdout.startswith(b'ring3 '))
+    check(ring3('machines').stdout.startswith(b'pc '))
+    r = ring3('doctor')
+    check(r.returncode == 0 and r.stderr == b'', r)
+    for word in (b'interp', b'yes', b'max_map_count', b'memfd', b'seccomp', b'fsgsbase', b'bmi2',
+                 b'time stamp counter', b'page first touched'):
+        check(word in r.stdout, word, 'missing in', r.stdout)
+
+
+# ---- standard descriptors -------------------------------------------------------------------------
+
+def stdout_trouble():
+    shell = ['sh', '-c', '"$@" >&-', 'sh', RING3]
+    for args in (['run', GUEST], ['--help'], ['doctor']):
+        r = subprocess.run(shell + args, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           timeout=LIMIT, check=False)
+        one_line(r, 125, 'stdout-closed')
+    with open('/dev/full', 'wb') as full:
+        one_line(ring3('run', do='o', stdout=full), 125, 'stdout-failed')
+        one_line(ring3('run', do='f', stdout=full), 125, 'stdout-failed')
+        one_line(ring3('version', stdout=full), 125, 'stdout-failed')
+    with open('/dev/null', 'rb') as read_only:
+        one_line(ring3('run', do='f', stdout=read_only), 125, 'stdout-failed')
+
+
+def reader_leaves():
+    p = subprocess.Popen([RING3, 'run', '--append', 'do=f', GUEST], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(reader(p.stdout.fileno()), GREETING)
+    p.stdout.close()
+    error = p.stderr.read()
+    r = subprocess.CompletedProcess([], p.wait(timeout=LIMIT), b'', error)
+    p.stderr.close()
+    check('Broken pipe' in one_line(r, 125, 'stdout-failed'), r)
+
+
+def other_descriptors_closed():
+    shell = ['sh', '-c', '"$@" <&- 2>&-', 'sh', RING3, 'run', '--append', 'do=o', GUEST]
+    r = subprocess.run(shell, stdout=subprocess.PIPE, timeout=LIMIT, check=False)
+    check(r.returncode == 0 and r.stdout == GREETING, r)
+
+
+def no_terminal():
+    r = ring3('run', do='o', start_new_session=True)
+    check(r.returncode == 0 and r.stdout == GREETING and r.stderr == b'', r)
+
+
+BULK = b''.join(bytes(97 + (i + 49 * line) % 16 for i in range(48)) + b'\r\n'
+                for line in range(4000))
+
+
+def output_is_complete():
+    """Nothing is lost on a file, a pipe, or a pipe whose reader dawdles."""
+    with tempfile.TemporaryFile() as f:
+        check(ring3('run', do='b', stdout=f).returncode == 0)
+        f.seek(0)
+        check(f.read() == GREETING + BULK, 'file differs')
+    check(ring3('run', do='b').stdout == GREETING + BULK, 'pipe differs')
+    p = subprocess.Popen([RING3, 'run', '--append', 'do=b', GUEST], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE)
+    time.sleep(1)
+    got = b''
+    while True:
+        piece = os.read(p.stdout.fileno(), 30000)
+        if not piece:
+            break
+        got += piece
+        time.sleep(0.05)
+    p.stdout.close()
+    check(p.wait(timeout=LIMIT) == 0 and got == GREETING + BULK, 'slow pipe differs', len(got))
+
+
+def stalled_reader():
+    """A reader that never reads must not keep a stop from working."""
+    p = subprocess.Popen([RING3, 'run', '--append', 'do=f', GUEST], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.7)
+    start = time.monotonic()
+    p.terminate()
+    error = p.stderr.read().decode()
+    check(p.wait(timeout=LIMIT) == 125 and time.monotonic() - start < 3, error)
+    check('[killed]' in error and '[output-lost]' in error, error)
+    p.stdout.close()
+    p.stderr.close()
+
+
+def input_from_pipe_and_file():
+    text = b'abc\x01xyz' + b'0123456789' * 500 + b'q'
+    r = ring3('run', do='e', input=text, stdin=None)
+    check(r.returncode == 0 and r.stdout == GREETING + text, r.stdout[:80])
+    with tempfile.TemporaryFile() as f:
+        f.write(text)
+        f.seek(0)
+        r = ring3('run', do='e', stdin=f)
+        check(r.returncode == 0 and r.stdout == GREETING + text, r.stdout[:80])
+
+
+# ---- signals and the terminal --------------------------------------------------------------------------
+
+def signals():
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        p = subprocess.Popen([RING3, 'run', '--append', 'do=s', GUEST], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_for(reader(p.stdout.fileno()), GREETING)
+        p.send_signal(number)
+        error = p.communicate(timeout=LIMIT)[1]
+        r = subprocess.CompletedProcess([], p.returncode, b'', error)
+        check(number.name in one_line(r, 125, 'killed'), error)
+
+
+def terminal_quit_key():
+    t = Terminal(do='p')
+    t.wait_for(b'login: ')
+    check(t.is_raw(), 'terminal is not raw while the guest runs')
+    t.type(b'\x01x')
+    code, error = t.finish()
+    check(code == 0 and '[user-quit]' in error, code, error)
+
+
+def terminal_keys():
+    t = Terminal(do='e')
+    t.wait_for(b'guest\r+\n')
+    t.type(b'a\x03\x1a\x01ab')  # Ctrl-C, Ctrl-Z and Ctrl-a are the guest's
+    t.wait_for(b'a\x03\x1a\x01b')
+    t.type(b'\x01h\x01sq')
+    code, error = t.finish()
+    check(code == 0 and '[keys]' in error and 'instructions' in error, code, error)
+
+
+def terminal_after_signals():
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        t = Terminal(do='p')
+        t.wait_for(b'login: ')
+        t.process.send_signal(number)
+        code, error = t.finish()
+        check(code == 125 and number.name in error, code, error)
+
+
+def terminal_after_crash():
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        t = Terminal(do='p')
+        t.wait_for(b'login: ')
+        t.process.send_signal(number)
+        code, error = t.finish()
+        check(code == -number and error.count('\n') == 1, code, error)
+        check(error.startswith('ring3: error [crash] ' + number.name), error)
+
+
+def terminal_after_timeout():
+    t = Terminal('--timeout', '300ms', do='p')
+    code, error = t.finish()
+    check(code == 124 and '[timeout]' in error, code, error)
+
+
+def terminal_suspend():
+    t = Terminal(do='e')
+    t.wait_for(b'guest\r+\n')
+    t.process.send_signal(signal.SIGTSTP)
+    state = f'/proc/{t.process.pid}/stat'
+
+    def stopped():
+        with open(state, encoding='ascii') as f:
+            return f.read().rsplit(')', 1)[1].split()[0] == 'T'
+    t.eventually(stopped, 'stopped by SIGTSTP')
+    check(termios.tcgetattr(t.slave) == t.before, 'modes not restored while stopped')
+    t.process.send_signal(signal.SIGCONT)
+    t.eventually(t.is_raw, 'raw again after SIGCONT')
+    t.type(b'q')
+    check(t.finish()[0] == 0)
+
+
+# ---- statistics, traces, time ------------------------------------------------------------------------
+
+def stats():
+    r = ring3('run', '--stats=json', do='k')
+    figures = json.loads(r.stderr)
+    check(r.returncode == 0 and figures['interrupts'] == 50, figures)
+    check(figures['instructions'] > 100 and figures['exit_halt'] >= 50, figures)
+    check(figures['exit_pio'] > 20 and figures['time_idle_s'] > 0.3, figures)
+    check(0 < figures['ram_touched_mib'] < 8, figures)
+    check(0 < figures['resident_beyond_mib'] < 48, figures)
+    r = ring3('run', '--stats', do='m')
+    rows = dict(line.split()[-2:] if len(line.split()) == 2 else (line.split()[0], line)
+                for line in r.stderr.decode().splitlines()[1:])
+    check(r.returncode == 0 and r.stderr.startswith(b'ring3: statistics'), r)
+    check(re.search(rb'fault_device +1 ', r.stderr), rows)
+
+
+def trace():
+    r = ring3('run', '--trace', 'io,exits,irq', do='k')
+    text = r.stderr.decode()
+    check(r.returncode == 0, text)
+    check(re.search(r'\[trace-io\] pio write addr=0x3f8 size=1 value=0x68 device=com1 pc=0x1\w+',
+                    text), text[:300])
+    check(text.count('[trace-irq] vector=0x20') == 50, text.count('[trace-irq]'))
+    check('[trace-exit] halt' in text, 'no exits')
+    r = ring3('run', '--trace', 'exceptions', do='t')
+    check(b'[trace-exception]' in r.stderr, r)
+    r = ring3('run', '--trace', 'io', do='m')
+    check(re.search(rb'mmio write addr=0xc0001000 size=4 value=0x12345678 device=none', r.stderr),
+          r.stderr[-300:])
+
+
+def virtual_clock():
+    """Half a second of guest time, much faster, and the same twice."""
+    runs = [json.loads(ring3('run', '--clock', 'virtual', '--stats=json', do='k').stderr)
+            for _ in range(2)]
+    check(runs[0]['interrupts'] == 50 and runs[0]['time_total_s'] < 0.45, runs[0])
+    for key in runs[0]:
+        if key.startswith(('instructions', 'exit_', 'fault_')):
+            check(runs[0][key] == runs[1][key], key, runs)
+
+
+def idle():
+    """A halted guest with a 100 Hz timer takes less than 2% of a processor."""
+    p = subprocess.Popen([RING3, 'run', '--append', 'do=i', GUEST], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE)
+    wait_for(reader(p.stdout.fileno()), GREETING)
+
+    def cpu():
+        total = 0
+        for task in os.listdir(f'/proc/{p.pid}/task'):
+            with open(f'/proc/{p.pid}/task/{task}/schedstat', encoding='ascii') as f:
+                total += int(f.read().split()[0])
+        return total / 1e9
+    time.sleep(0.3)
+    before, start = cpu(), time.monotonic()
+    time.sleep(3)
+    share = (cpu() - before) / (time.monotonic() - start)
+    p.terminate()
+    p.wait(timeout=LIMIT)
+    p.stdout.close()
+    print(f'idle guest: {share:.2%} of a processor')
+    check(share < 0.02, f'{share:.2%}')
+
+
+if __name__ == '__main__':
+    globals()[sys.argv[3]]()
