@@ -79,6 +79,8 @@ static void pending_error_is_reported_late(void **state)
     assert_int_equal(RUN("\x0f\x77"), X86_MF); /* emms */
     assert_int_equal(RUN(MOVQ2DQ), X86_MF);
     assert_int_equal(RUN(ADDPS), NO_FAULT);
+    assert_int_equal(RUN("\x66\x0f\x2a\xc0"), X86_MF);   /* cvtpi2pd xmm0, mm0 */
+    assert_int_equal(RUN("\x66\x0f\x2a\x06"), NO_FAULT); /* cvtpi2pd xmm0, [esi] */
     x86_fpu_park(&cpu); /* pending errors survive parking and loading */
     assert_int_equal(cpu.fx.fsw & 0x84, 0x84);
     assert_int_equal(RUN(FADD), X86_MF);

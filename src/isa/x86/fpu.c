@@ -79,12 +79,17 @@ static bool pending_error(struct x86_vcpu *v)
     return false;
 }
 
-/* Before a waiting instruction: the host would trap if ES were set, so look first. */
-bool x86_fpu_wait(struct x86_vcpu *v)
+bool x86_fpu_pending(const struct x86_vcpu *v)
 {
     uint16_t fsw;
     __asm__ volatile("fnstsw %0" : "=a"(fsw) : : "memory");
-    return likely(!(fsw & FSW_ES)) || pending_error(v);
+    return fsw & FSW_ES;
+}
+
+/* Before a waiting instruction: the host would trap if ES were set, so look first. */
+bool x86_fpu_wait(struct x86_vcpu *v)
+{
+    return likely(!x86_fpu_pending(v)) || pending_error(v);
 }
 
 bool x86_fpu_guard(struct x86_vcpu *v)

@@ -29,6 +29,8 @@ void x86_sse_guard(struct x86_vcpu *v);
 
 /* Only the check for a pending x87 error, on live state: what FWAIT does. As above. */
 bool x86_fpu_wait(struct x86_vcpu *v);
+/* Whether one is pending, in live state. */
+bool x86_fpu_pending(const struct x86_vcpu *v);
 
 /* The handler of every MMX, SSE and SSE2 instruction with an MMX or XMM operand. */
 void x86_simd_exec(struct x86_vcpu *v, const struct x86_insn *in);

@@ -170,9 +170,19 @@ void x86_simd_from_gpr(struct x86_vcpu *v, const struct x86_insn *in, const stru
     dest->v = x;
 }
 
-/* cvtpi2ps, cvtpi2pd: the host decides when this counts as an MMX instruction. */
+/* cvtpi2ps, cvtpi2pd: MMX instructions if the source is a register. If it is memory the host
+ * decides whether they count as such; they do not wait for a pending x87 error, and in case the
+ * host does, it must not see one. */
 void x86_simd_from_mm(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f)
 {
+    if (!in->has_mem) {
+        if (!x86_mmx_guard(v))
+            return;
+    } else {
+        x86_fpu_load(v);
+        if (unlikely(x86_fpu_pending(v)))
+            x86_fpu_park(v);
+    }
     union xmm *dest = simd_xmm(v, simd_reg(in));
     uint64_t b = in->has_mem ? simd_load_low(v, in, f) : 0;
     unsigned which = in->has_mem ? 8 : simd_rm(in);
