@@ -84,13 +84,14 @@ void x86_movnti(struct x86_vcpu *v, const struct x86_insn *in);
 void x86_clflush(struct x86_vcpu *v, const struct x86_insn *in);
 
 /* Handlers by the last part of their name in mmx.def and sse.def. */
+/* clang-format off */
 #define SIMD_HANDLERS(X)                                                                           \
-    X(mm)                                                                                          \
-    X(mm_movd_load)                                                                                \
-    X(mm_movd_store) X(mm_store) X(mm_maskmov) X(mm_movmsk) X(mm_shuffle) X(mm_shift) X(mm_insert) \
-        X(mm_extract) X(emms) X(xx) X(xi) X(flags) X(from_gpr) X(to_gpr) X(from_mm) X(to_mm)       \
-            X(movq2dq) X(movdq2q) X(load) X(store) X(load_half) X(store_half) X(movd_load)         \
-                X(movd_store) X(maskmov) X(shift) X(insert) X(extract)
+    X(mm) X(mm_movd_load) X(mm_movd_store) X(mm_store) X(mm_maskmov) X(mm_movmsk) X(mm_shuffle)    \
+    X(mm_shift) X(mm_insert) X(mm_extract) X(emms)                                                 \
+    X(xx) X(xi) X(flags) X(from_gpr) X(to_gpr) X(from_mm) X(to_mm) X(movq2dq) X(movdq2q)           \
+    X(load) X(store) X(load_half) X(store_half) X(movd_load) X(movd_store) X(maskmov)              \
+    X(shift) X(insert) X(extract)
+/* clang-format on */
 #define SIMD_DECLARE(name)                                                                         \
     void x86_simd_##name(struct x86_vcpu *v, const struct x86_insn *in, const struct simd_form *f);
 SIMD_HANDLERS(SIMD_DECLARE)
