@@ -27,6 +27,7 @@ struct fetch_entry {
 
 struct straddle {
     uint8_t bytes[MAX_INSN];
+    uint8_t count;     /* of bytes the decoder looked at; more than insn.len for undefined ones */
     uint8_t code_size; /* 0 when empty */
     uint32_t lin;
     struct x86_insn insn;
@@ -181,6 +182,8 @@ struct byte_reader {
 
 static void read_byte(struct x86_vcpu *v, struct byte_reader *r)
 {
+    if (v->eip + r->n > v->seg[X86_CS].limit) /* before its page is looked at */
+        x86_raise_error(v, X86_GP, 0);
     if (r->n && ((r->lin + r->n) & ~PAGE_MASK) == 0)
         r->gpa = x86_fetch_gpa(v, r->lin + r->n);
     uint8_t *b = &r->bytes[r->n++];
@@ -197,8 +200,8 @@ static const struct x86_insn *decode_bytewise(struct x86_vcpu *v, uint32_t lin, 
     if (s->code_size == code_size && s->lin == lin) {
         do
             read_byte(v, &r);
-        while (r.bytes[r.n - 1] == s->bytes[r.n - 1] && r.n < s->insn.len);
-        if (memcmp(r.bytes, s->bytes, s->insn.len) == 0)
+        while (r.bytes[r.n - 1] == s->bytes[r.n - 1] && r.n < s->count);
+        if (memcmp(r.bytes, s->bytes, s->count) == 0)
             return &s->insn;
     }
     s->code_size = 0;
@@ -208,6 +211,7 @@ static const struct x86_insn *decode_bytewise(struct x86_vcpu *v, uint32_t lin, 
         read_byte(v, &r);
     v->base.stats.code_decoded++;
     memcpy(s->bytes, r.bytes, sizeof s->bytes);
+    s->count = (uint8_t)r.n;
     s->lin = lin;
     s->code_size = (uint8_t)code_size;
     return &s->insn;
@@ -231,7 +235,9 @@ static const struct x86_insn *decode_in_page(struct x86_vcpu *v, struct x86_icac
     }
     pg->insns[slot] = in;
     pg->at[off] = (uint16_t)slot;
-    unsigned last = off + in.len - 1;
+    unsigned last = off + MAX_INSN - 1; /* what makes an opcode undefined lies beyond its length */
+    if (last >= PAGE_BYTES)
+        last = PAGE_BYTES - 1;
     pg->used_chunks |= UINT64_C(1) << (off >> CHUNK_SHIFT) | UINT64_C(1) << (last >> CHUNK_SHIFT);
     return &pg->insns[slot];
 }

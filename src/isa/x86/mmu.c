@@ -379,9 +379,27 @@ static uint32_t check_segment(struct x86_vcpu *v, enum x86_sreg sreg, uint32_t o
     return (uint32_t)s->base + off;
 }
 
+/* What operands of a size must be aligned to (SDM vol. 3A table 6-7): 80-bit numbers to 8 bytes,
+ * FPU environments and states of 16-bit or 32-bit format to their fields. */
+static unsigned alignment_of(unsigned size)
+{
+    switch (size) {
+    case 10:
+        return 8;
+    case 14:
+    case 94:
+        return 2;
+    case 28:
+    case 108:
+        return 4;
+    default:
+        return size & (size - 1) ? 1 : size;
+    }
+}
+
 static void check_alignment(struct x86_vcpu *v, uint32_t lin, unsigned size)
 {
-    if (v->user && (v->cr0 & CR0_AM) && (v->eflags & FL_AC) && (lin & (size - 1)))
+    if (v->user && (v->cr0 & CR0_AM) && (v->eflags & FL_AC) && (lin & (alignment_of(size) - 1)))
         x86_raise_error(v, X86_AC, 0);
 }
 
@@ -442,6 +460,7 @@ uint64_t x86_rmw_slow(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigne
 void x86_read_bytes(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, void *buf, unsigned n)
 {
     uint32_t lin = check_segment(v, s, off, n, false);
+    check_alignment(v, lin, n);
     struct span sp = resolve_span(v, lin, n, X86_READ, v->user);
     check_breakpoints(v, lin, n, false);
     span_load(v, &sp, buf, n);
@@ -450,6 +469,7 @@ void x86_read_bytes(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, void *buf
 void x86_write_bytes(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, const void *buf, unsigned n)
 {
     uint32_t lin = check_segment(v, s, off, n, true);
+    check_alignment(v, lin, n);
     struct span sp = resolve_span(v, lin, n, X86_WRITE, v->user);
     check_breakpoints(v, lin, n, true);
     span_store(v, &sp, buf, n);
@@ -458,19 +478,26 @@ void x86_write_bytes(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, const vo
 void x86_probe_write(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned n)
 {
     uint32_t lin = check_segment(v, s, off, n, true);
+    check_alignment(v, lin, n);
     resolve_span(v, lin, n, X86_WRITE, v->user);
+}
+
+/* Several operands, each of which checks its own alignment. */
+static void probe_operands(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned n)
+{
+    resolve_span(v, check_segment(v, s, off, n, true), n, X86_WRITE, v->user);
 }
 
 void x86_probe_stack_write(struct x86_vcpu *v, unsigned n)
 {
     uint32_t bottom = (x86_sp(v) - n) & v->sp_mask;
     if ((uint64_t)bottom + n <= (uint64_t)v->sp_mask + 1) {
-        x86_probe_write(v, X86_SS, bottom, n);
+        probe_operands(v, X86_SS, bottom, n);
         return;
     }
     unsigned below_top = (unsigned)((uint64_t)v->sp_mask + 1 - bottom); /* the stack wraps */
-    x86_probe_write(v, X86_SS, bottom, below_top);
-    x86_probe_write(v, X86_SS, 0, n - below_top);
+    probe_operands(v, X86_SS, bottom, below_top);
+    probe_operands(v, X86_SS, 0, n - below_top);
 }
 
 uint64_t x86_sys_read(struct x86_vcpu *v, uint32_t lin, unsigned size)

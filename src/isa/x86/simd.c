@@ -125,6 +125,12 @@ static const struct simd_form *find_form(const struct x86_insn *in)
     return NULL;
 }
 
+/* CVTPI2PD with a memory operand leaves x87 and MMX alone (SDM vol. 2). */
+static bool is_mmx(const struct x86_insn *in, const struct simd_form *f)
+{
+    return (f->flags & SIMD_MMX) && !(in->has_mem && f == &x86_simd_forms[SIMD_66][0x2a]);
+}
+
 void x86_simd_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
     const struct simd_form *f = find_form(in);
@@ -132,7 +138,7 @@ void x86_simd_exec(struct x86_vcpu *v, const struct x86_insn *in)
         x86_raise(v, X86_UD);
     if (f->flags & SIMD_SSE)
         x86_sse_guard(v);
-    if ((f->flags & SIMD_MMX) && !x86_mmx_guard(v))
+    if (is_mmx(in, f) && !x86_mmx_guard(v))
         return;
     f->run(v, in, f);
 }

@@ -264,12 +264,15 @@ static void outs_once(struct x86_vcpu *v, const struct x86_insn *in)
     port_write(v, port, in->opsize, load(v, in->seg, index_get(v, in, X86_ESI), in->opsize));
     index_add(v, in, X86_ESI, step(v, in));
 }
+/* Permission is checked even when the count is 0. */
 static void op_ins(struct x86_vcpu *v, const struct x86_insn *in)
 {
+    x86_check_io(v, x86_r16(v, X86_EDX), in->opsize);
     repeat(v, in, ins_once, FOREVER);
 }
 static void op_outs(struct x86_vcpu *v, const struct x86_insn *in)
 {
+    x86_check_io(v, x86_r16(v, X86_EDX), in->opsize);
     repeat(v, in, outs_once, FOREVER);
 }
 
