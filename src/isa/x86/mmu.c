@@ -500,18 +500,53 @@ void x86_probe_stack_write(struct x86_vcpu *v, unsigned n)
     probe_operands(v, X86_SS, 0, n - below_top);
 }
 
-uint64_t x86_sys_read(struct x86_vcpu *v, uint32_t lin, unsigned size)
+/* Accesses by linear address with a TLB hit are most of what an interrupt costs: no struct span
+ * for them. */
+static uint64_t linear_read(struct x86_vcpu *v, uint32_t lin, unsigned size, bool user)
 {
-    struct span sp = resolve_span(v, lin, size, X86_READ, false);
+    const struct x86_tlb_entry *t = &v->tlb_sets[user][lin >> PAGE_SHIFT & (X86_TLB_SIZE - 1)];
     uint64_t x = 0;
+    if (likely(((uint64_t)(lin + (size - 1)) & PAGE_MASK) == t->tag_read)) {
+        const uint8_t *p = (const uint8_t *)(t->addend + lin);
+        if (size == 8) { /* descriptors; a constant size is one load, not a call */
+            memcpy(&x, p, 8);
+            return x;
+        }
+        if (size == 4) {
+            memcpy(&x, p, 4);
+            return x;
+        }
+        memcpy(&x, p, size);
+        return x;
+    }
+    struct span sp = resolve_span(v, lin, size, X86_READ, user);
     span_load(v, &sp, &x, size);
     return x;
 }
 
+static void linear_write(struct x86_vcpu *v, uint32_t lin, unsigned size, uint64_t x, bool user)
+{
+    const struct x86_tlb_entry *t = &v->tlb_sets[user][lin >> PAGE_SHIFT & (X86_TLB_SIZE - 1)];
+    if (likely(((uint64_t)(lin + (size - 1)) & PAGE_MASK) == t->tag_write)) {
+        uint8_t *p = (uint8_t *)(t->addend + lin);
+        if (size == 4)
+            memcpy(p, &x, 4); /* a constant size is one store, not a call */
+        else
+            memcpy(p, &x, size);
+        return;
+    }
+    struct span sp = resolve_span(v, lin, size, X86_WRITE, user);
+    span_store(v, &sp, &x, size);
+}
+
+uint64_t x86_sys_read(struct x86_vcpu *v, uint32_t lin, unsigned size)
+{
+    return linear_read(v, lin, size, false);
+}
+
 void x86_sys_write(struct x86_vcpu *v, uint32_t lin, unsigned size, uint64_t x)
 {
-    struct span sp = resolve_span(v, lin, size, X86_WRITE, false);
-    span_store(v, &sp, &x, size);
+    linear_write(v, lin, size, x, false);
 }
 
 void x86_sys_probe_write(struct x86_vcpu *v, uint32_t lin, unsigned n)
@@ -532,18 +567,14 @@ void x86_stack_write(struct x86_vcpu *v, const struct x86_seg *ss, unsigned cpl,
                      unsigned size, uint32_t x, enum x86_vector vector, uint32_t error)
 {
     uint32_t lin = check_stack(v, ss, off, size, true, vector, error);
-    struct span sp = resolve_span(v, lin, size, X86_WRITE, cpl == 3);
-    span_store(v, &sp, &x, size);
+    linear_write(v, lin, size, x, cpl == 3);
 }
 
 uint32_t x86_stack_read(struct x86_vcpu *v, const struct x86_seg *ss, unsigned cpl, uint32_t off,
                         unsigned size, enum x86_vector vector, uint32_t error)
 {
     uint32_t lin = check_stack(v, ss, off, size, false, vector, error);
-    struct span sp = resolve_span(v, lin, size, X86_READ, cpl == 3);
-    uint32_t x = 0;
-    span_load(v, &sp, &x, size);
-    return x;
+    return (uint32_t)linear_read(v, lin, size, cpl == 3);
 }
 
 gpa_t x86_fetch_gpa(struct x86_vcpu *v, uint32_t lin)
