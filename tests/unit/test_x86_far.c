@@ -220,6 +220,12 @@ static void gate_faults(void **state)
         assert_int_equal(v->cpl, cases[i].cpl);
         assert_int_equal(x86_r32(v, X86_ESP), STACK_TOP(cases[i].cpl));
     }
+    set_desc(v, SLOT2, 0, 0xfff, SEG_DB | SEG_P | SEG_S | SEG_CODE);
+    set_gate(v, GDT + SLOT, SLOT2, 0x1000, X86_CALL_GATE32, 3, 0); /* beyond the limit */
+    start(v, 3);
+    assert_int_equal(RUN(v, CALL_FAR(SLOT, 0)), X86_GP);
+    assert_int_equal(v->fault.error, 0);
+    assert_int_equal(v->cpl, 3);
     set_gate(v, GDT + SLOT, CODE(0), 0x4000, X86_CALL_GATE32, 3, 0);
     poke(v, TSS_A + 8, DATA(1), 2); /* a stack of the wrong ring */
     start(v, 3);

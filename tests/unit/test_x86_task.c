@@ -284,7 +284,17 @@ static void page_fault_on_the_old_tss(void **state)
     assert_int_equal(peek(v, TSS_B, 2), 0);
     assert_int_equal(v->seg[X86_TR].sel, SEL_TSS_A);
 
+    /* The same with the GDT, which is written last. */
     poke(v, table + 4 * (TSS_A >> 12), TSS_A | 7, 4);
+    poke(v, table + 4 * (GDT >> 12), GDT | 5, 4);
+    x86_tlb_flush(v, false);
+    v->eip = v->insn_eip;
+    assert_int_equal(RUN(v, CALL_FAR(SEL_TSS_B)), X86_PF);
+    assert_int_equal(v->cr2 & ~0xfffu, GDT);
+    assert_int_equal(peek(v, TSS_B, 2), 0);
+    assert_int_equal(peek(v, TSS_A + 0x20, 4), 0);
+
+    poke(v, table + 4 * (GDT >> 12), GDT | 7, 4);
     x86_tlb_flush(v, false);
     v->eip = v->insn_eip;
     assert_int_equal(RUN(v, CALL_FAR(SEL_TSS_B)), STEP_OK);
@@ -330,7 +340,24 @@ static void bad_segments_of_the_new_task(void **state)
         assert_int_equal(v->insn_eip, TASK_ENTRY);
         assert_int_equal(type_of(v, SEL_TSS_A), X86_TSS32);
     }
-    poke(v, TSS_B + 0x60, 0, 2);
+}
+
+static void code_of_the_new_task(void **state)
+{
+    struct x86_vcpu *v = vcpu_of(state);
+    make_tss32(v, TSS_B, 3, 0);
+    poke(v, TSS_B + 0x4c, CONFORMING | 3, 2); /* DPL 0, but conforming: runs at its RPL */
+    start(v, 0);
+    assert_int_equal(RUN(v, JMP_FAR(SEL_TSS_B)), STEP_OK);
+    assert_int_equal(v->cpl, 3);
+
+    make_tss16(v, TSS_C);
+    set_desc(v, CODE16, CODE_AT, 0x1233, SEG_P | SEG_S | SEG_CODE);
+    set_ring(v, 0);
+    assert_int_equal(RUN(v, JMP_FAR(SEL_TSS_C)), X86_GP); /* ip 1234 is beyond the limit */
+    assert_int_equal(v->fault.error, 0);
+    assert_int_equal(v->seg[X86_TR].sel, SEL_TSS_C);
+    assert_int_equal(v->insn_eip, 0x1234);
 }
 
 int main(void)
@@ -348,6 +375,7 @@ int main(void)
         TEST(refused),
         TEST(page_fault_on_the_old_tss),
         TEST(bad_segments_of_the_new_task),
+        TEST(code_of_the_new_task),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,9 @@ static void vme_redirects_int_n(void **state)
     assert_int_equal(x86_get_eflags(v), FL_FIXED | FL_VM | FL_IF | FL_VIF);
     assert_int_equal(v->eip, 0x102);
     assert_int_equal(RUN(v, 0xcd, 0x21), X86_GP); /* bit set, IOPL < 3 */
+    set_v86(v, 0);                                /* with VIF off the program sees IF off */
+    assert_int_equal(RUN(v, 0xcd, 0x20), STEP_OK);
+    EXPECT_STACK(v, 2, 0x102, 0x1001, FL_FIXED | FL_IOPL);
 }
 
 static void real_mode(void **state)
