@@ -7,6 +7,7 @@
  * A case is a function of the seed, its number and --only, so each can be run again alone. The
  * first difference of every mnemonic is printed. Not compared: where the FPU last ran (FIP, FDP,
  * FOP), MXCSR_MASK, RF, flags the manual leaves undefined unless --strict-flags.
+ * --verbose prints all registers, and the cases that were compared loosely (same_loosely below).
  * --self-check runs the host against itself, to show that the native side is deterministic.
  * Exit status: 0 all equal, 1 differences, 2 usage or set-up, 77 this host cannot. */
 #include <errno.h>
@@ -35,8 +36,9 @@ struct oracle {
     uint8_t ro[OR_RO_BYTES];
     struct or_result other[OR_BATCH]; /* the interpreter's, or the host's first run */
     uint64_t passed, failed, shown;
-    uint64_t loose;       /* of those passed: see same_loosely() */
-    bool seen[MNEMONICS]; /* a difference of this mnemonic was printed */
+    uint64_t loose; /* of those passed: see same_loosely() */
+    /* A difference of this mnemonic was printed: within a sequence, alone. */
+    bool seen[MNEMONICS], seen_alone[MNEMONICS];
 };
 
 /* ---- comparison
@@ -219,22 +221,25 @@ static void print_vectors(FILE *out, const struct oracle *o, const struct or_cas
             bytes_row(out, "xmm", i, s->fx.xmm[i], a->fx.xmm[i], b->fx.xmm[i], 16);
 }
 
-static void report(struct oracle *o, const struct or_case *c, const struct or_result *a,
-                   const struct or_result *b)
+/* Something not printed before: a mnemonic that no printed sequence had, or one alone. */
+static bool is_news(struct oracle *o, const struct or_case *c)
 {
     bool news = false;
-    for (unsigned i = 0; i < c->insns; i++)
-        news |= !o->seen[c->mnemonic[i]];
-    /* Blame a long sequence only on mnemonics not yet blamed; a single one on itself. */
-    if (!news || o->shown >= o->opt.show)
-        return;
-    for (unsigned i = 0; i < c->insns; i++)
-        o->seen[c->mnemonic[i]] = true;
+    bool *seen = c->insns == 1 ? o->seen_alone : o->seen;
+    for (unsigned i = 0; i < c->insns; i++) {
+        news |= !seen[c->mnemonic[i]];
+        seen[c->mnemonic[i]] = true;
+    }
+    return news;
+}
+
+static void report(struct oracle *o, const char *what, const struct or_case *c,
+                   const struct or_result *a, const struct or_result *b)
+{
     o->shown++;
-    printf("difference: --seed %llu --first %llu --cases 1%s%s%s\n",
-           (unsigned long long)o->opt.seed, (unsigned long long)c->index,
-           o->opt.only ? " --only " : "", o->opt.only ? o->opt.only : "",
-           o->opt.strict ? " --strict-flags" : "");
+    printf("%s: --seed %llu --first %llu --cases 1%s%s%s\n", what, (unsigned long long)o->opt.seed,
+           (unsigned long long)c->index, o->opt.only ? " --only " : "",
+           o->opt.only ? o->opt.only : "", o->opt.strict ? " --strict-flags" : "");
     or_print_code(o->gen, c, stdout);
     for (unsigned i = 0; i < c->patches; i++)
         printf("    [%08x] is %llx before\n", c->patch[i].addr,
@@ -275,10 +280,13 @@ static int run_batch(struct oracle *o, uint64_t first, unsigned count, struct er
         if (same_loosely(c, &r->state, &o->other[i].state)) {
             o->passed++;
             o->loose++;
+            if (o->opt.verbose)
+                report(o, "compared loosely", c, r, &o->other[i]);
             continue;
         }
         o->failed++;
-        report(o, c, r, &o->other[i]);
+        if (o->shown < o->opt.show && is_news(o, c))
+            report(o, "difference", c, r, &o->other[i]);
     }
     return 0;
 }
