@@ -13,7 +13,7 @@
 #include "isa/x86/mmu.h"
 
 #define RAM_BYTES    (2 * MIB)
-#define DEFAULT_RUNS 1000
+#define DEFAULT_RUNS 500
 #define SLICES       4
 #define SLICE        1500 /* instructions */
 

@@ -134,6 +134,7 @@ static unsigned new_slot(struct x86_icache *c, struct x86_icache_page *pg)
     if (pg->count == X86_ICACHE_PAGE_INSNS) {
         memset(pg->at, 0, sizeof pg->at);
         pg->count = 1;
+        pg->last_end = 0;
     }
     if (pg->count >= pg->room) {
         unsigned room = pg->room ? pg->room * 2u : 32;
@@ -156,7 +157,15 @@ static void invalidate_in(struct x86_icache *c, struct x86_icache_page *pg, unsi
         return;
     c->p->v->base.stats.code_invalidated++;
     unsigned start = from < MAX_INSN - 1 ? 0 : from - (MAX_INSN - 1);
-    memset(&pg->at[start], 0, (to - start) * sizeof pg->at[0]);
+    for (unsigned off = start; off < to; off++) {
+        unsigned slot = pg->at[off];
+        if (slot) {
+            pg->insns[slot - 1].runs_on = false;
+            pg->insns[slot].runs_on = false;
+            pg->at[off] = 0;
+        }
+    }
+    x86_icache_leave_window(c);
 }
 
 void x86_icache_invalidate(struct x86_icache *c, gpa_t gpa, uint64_t len)
@@ -235,6 +244,8 @@ static const struct x86_insn *decode_in_page(struct x86_vcpu *v, struct x86_icac
     }
     pg->insns[slot] = in;
     pg->at[off] = (uint16_t)slot;
+    pg->insns[slot - 1].runs_on = pg->last_end == off && slot > 1;
+    pg->last_end = (uint16_t)(off + in.len);
     unsigned last = off + MAX_INSN - 1; /* what makes an opcode undefined lies beyond its length */
     if (last >= PAGE_BYTES)
         last = PAGE_BYTES - 1;

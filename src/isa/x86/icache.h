@@ -15,6 +15,7 @@ struct x86_icache_page {
     gpfn_t gpfn;
     uint8_t code_size;            /* 2 or 4 */
     uint16_t count, room;         /* insns used (slot 0 is none) and allocated */
+    uint16_t last_end;            /* offset behind the instruction decoded last */
     uint64_t used_chunks;         /* bit n: bytes [64n, 64n+64) have been decoded */
     struct x86_insn *insns;       /* owned; moves only while no handler runs */
     struct x86_icache_page *next; /* hash chain */

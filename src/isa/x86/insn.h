@@ -38,6 +38,7 @@ struct x86_insn {
     uint8_t opcode; /* last opcode byte */
     uint8_t map;    /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
     uint8_t modrm;  /* 0 if there is none */
+    bool runs_on;   /* array slot + 1 holds the instruction behind this one (icache.c) */
 };
 
 enum {

@@ -36,7 +36,7 @@ void x86_leave(struct x86_vcpu *v, enum exit_kind kind, const char *what)
 
 void x86_update_debug(struct x86_vcpu *v)
 {
-    bool wanted = (v->eflags & FL_TF) || (v->dr[7] & 0xff) || v->dr6_pending;
+    bool wanted = (v->eflags & (FL_TF | FL_RF)) || (v->dr[7] & 0xff) || v->dr6_pending;
     bool is = atomic_load_explicit(&v->base.attention, memory_order_relaxed) & X86_ATTN_DEBUG;
     if (wanted && !is)
         atomic_fetch_or(&v->base.attention, X86_ATTN_DEBUG);
@@ -60,28 +60,42 @@ static void deliver_debug(struct x86_vcpu *v)
     x86_deliver_fault(v);
 }
 
-/* Returns true if a trap was delivered. */
-static bool debug_boundary(struct x86_vcpu *v, bool after_mov_ss)
+/* The instruction that comes now: it may have a breakpoint, and TF asks for a trap after it. */
+static void debug_before(struct x86_vcpu *v, bool after_mov_ss)
 {
-    if (v->dr6_pending && !after_mov_ss) {
-        deliver_debug(v);
-        return true;
-    }
     if (!(v->eflags & FL_RF)) {
         v->dr6_pending |= instruction_breakpoints(v);
         if (v->dr6_pending && !after_mov_ss) {
             deliver_debug(v);
-            return true;
+            return;
         }
     }
     v->eflags &= ~FL_RF; /* it covers one instruction */
     if (v->eflags & FL_TF)
-        v->dr6_pending |= DR6_BS; /* to be taken after the instruction that comes now */
-    return false;
+        v->dr6_pending |= DR6_BS;
+    x86_update_debug(v);
 }
 
 /* ---- between two instructions
  * ------------------------------------------------------------------------- */
+
+/* Interrupts that may be taken now; true if one was delivered. */
+static bool deliver_interrupt(struct x86_vcpu *v, uint32_t a)
+{
+    if ((a & ATTN_NMI) && !v->nmi_blocked) {
+        vcpu_unattend(&v->base, ATTN_NMI);
+        x86_deliver_external(v, X86_NMI);
+        return true;
+    }
+    if ((a & ATTN_INTERRUPT) && (v->eflags & FL_IF) && v->base.intc.ack) {
+        int vector = v->base.intc.ack(v->base.intc.opaque);
+        if (vector < 0)
+            return false;
+        x86_deliver_external(v, (uint8_t)vector);
+        return true;
+    }
+    return false;
+}
 
 /* Something wants attention. False: leave the interpreter, *x is filled. */
 static bool boundary(struct x86_vcpu *v, struct vm_exit *x)
@@ -95,17 +109,15 @@ static bool boundary(struct x86_vcpu *v, struct vm_exit *x)
         vcpu_unattend(&v->base, ATTN_CODE);
         x86_icache_flush(v->icache);
     }
-    bool shadow = v->shadow_until == v->retired;
-    if ((a & X86_ATTN_DEBUG) && debug_boundary(v, shadow && v->shadow_debug))
+    bool shadow = v->shadow_until == v->retired, after_mov_ss = shadow && v->shadow_debug;
+    if (v->dr6_pending && !after_mov_ss) {
+        deliver_debug(v);
         return true;
-    if (shadow)
-        return true;
-    if ((a & ATTN_NMI) && !v->nmi_blocked) {
-        vcpu_unattend(&v->base, ATTN_NMI);
-        x86_deliver_external(v, X86_NMI);
-    } else if ((a & ATTN_INTERRUPT) && (v->eflags & FL_IF) && v->base.intc.ack) {
-        x86_deliver_external(v, (uint8_t)v->base.intc.ack(v->base.intc.opaque));
     }
+    if (!shadow && deliver_interrupt(v, a))
+        return true;
+    if (a & X86_ATTN_DEBUG)
+        debug_before(v, after_mov_ss);
     return true;
 }
 
@@ -135,16 +147,32 @@ static inline bool attention(const struct x86_vcpu *v)
     return atomic_load_explicit(&v->base.attention, memory_order_relaxed) & v->attn_mask;
 }
 
+/* Run the decoded instructions from `in` on, for as long as they follow each other in memory and
+ * nothing came up: no branch taken, no attention, no change of the code or of its mapping. */
+static void run_on(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    const struct x86_icache *c = v->icache;
+    const uint64_t window = c->window_lin;
+    uint64_t eip = v->eip;
+    for (;; in++) {
+        v->insn_eip = eip;
+        eip += in->len;
+        v->eip = eip;
+        in->fn(v, in);
+        v->retired++;
+        if (v->eip != eip || !in->runs_on || unlikely(attention(v)) || c->window_lin != window ||
+            unlikely(v->retired >= v->budget_end))
+            return;
+    }
+}
+
 static void loop(struct x86_vcpu *v, struct vm_exit *x)
 {
     while (v->retired < v->budget_end) {
         if (unlikely(attention(v)) && !boundary(v, x))
             return;
         v->insn_eip = v->eip;
-        const struct x86_insn *in = x86_icache_fetch(v);
-        v->eip += in->len;
-        in->fn(v, in);
-        v->retired++;
+        run_on(v, x86_icache_fetch(v));
     }
     *x = (struct vm_exit){.kind = EXIT_ATTENTION};
 }
