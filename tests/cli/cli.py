@@ -414,15 +414,13 @@ def stats():
     r = ring3('run', '--stats=json', do='k')
     figures = json.loads(r.stderr)
     check(r.returncode == 0 and figures['interrupts'] == 50, figures)
-    check(figures['instructions'] > 100 and figures['exit_halt'] >= 50, figures)
+    check(figures['instructions'] > 100 and figures['exit_halt'] >= 25, figures)
     check(figures['exit_pio'] > 20 and figures['time_idle_s'] > 0.3, figures)
     check(0 < figures['ram_touched_mib'] < 8, figures)
     check(0 < figures['resident_beyond_mib'] < 48, figures)
     r = ring3('run', '--stats', do='m')
-    rows = dict(line.split()[-2:] if len(line.split()) == 2 else (line.split()[0], line)
-                for line in r.stderr.decode().splitlines()[1:])
     check(r.returncode == 0 and r.stderr.startswith(b'ring3: statistics'), r)
-    check(re.search(rb'fault_device +1 ', r.stderr), rows)
+    check(re.search(rb'fault_device +1 ', r.stderr), r.stderr)
 
 
 def trace():
@@ -451,24 +449,14 @@ def virtual_clock():
 
 
 def idle():
-    """A halted guest with a 100 Hz timer takes less than 2% of a processor."""
-    p = subprocess.Popen([RING3, 'run', '--append', 'do=i', GUEST], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE)
-    wait_for(reader(p.stdout.fileno()), GREETING)
-
-    def cpu():
-        total = 0
-        for task in os.listdir(f'/proc/{p.pid}/task'):
-            with open(f'/proc/{p.pid}/task/{task}/schedstat', encoding='ascii') as f:
-                total += int(f.read().split()[0])
-        return total / 1e9
-    time.sleep(0.3)
-    before, start = cpu(), time.monotonic()
-    time.sleep(3)
-    share = (cpu() - before) / (time.monotonic() - start)
-    p.terminate()
-    p.wait(timeout=LIMIT)
-    p.stdout.close()
+    """A halted guest with a 100 Hz timer takes less than 2% of a processor, start-up included."""
+    def used():
+        r = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return r.ru_utime + r.ru_stime
+    start, before = time.monotonic(), used()
+    r = ring3('run', '--timeout', '4s', do='i')
+    check(r.returncode == 124 and r.stdout == GREETING, r)
+    share = (used() - before) / (time.monotonic() - start)
     print(f'idle guest: {share:.2%} of a processor')
     check(share < 0.02, f'{share:.2%}')
 
