@@ -173,7 +173,7 @@ def fail_on():
     one_line(ring3('run', '--fail-on', 'from', do='f'), 121, 'fail-on-matched')
     # the last output of a guest that ends at once counts, too
     one_line(ring3('run', '--fail-on', 'from', do='o'), 121, 'fail-on-matched')
-    one_line(ring3('run', '--fail-on', 'from', '--expect', 'hello', do='o'), 121,
+    one_line(ring3('run', '--fail-on', 'from', '--expect', 'from the', do='o'), 121,
              'fail-on-matched')
 
 
