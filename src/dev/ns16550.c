@@ -222,7 +222,7 @@ static void update_modem(struct ns16550 *s)
         lines = (uint8_t)((s->mcr & MCR_RTS ? MSR_CTS : 0) | (s->mcr & MCR_DTR ? MSR_DSR : 0) |
                           (s->mcr & MCR_OUT1 ? MSR_RI : 0) | (s->mcr & MCR_OUT2 ? MSR_DCD : 0));
     uint8_t changed = (s->msr ^ lines) >> 4;
-    if (!(s->msr & MSR_RI) || (lines & MSR_RI))
+    if (lines & MSR_RI)
         changed &= (uint8_t)~MSR_TERI; /* only the trailing edge of RI counts */
     s->msr = lines | ((s->msr | changed) & MSR_DELTAS);
 }

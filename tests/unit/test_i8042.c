@@ -223,6 +223,9 @@ static void psmouse_probe(void **state)
     command_with(r, 0x60, 0x47);
     assert_string_equal(to_mouse(r, 0xf2), "mfa m00 ");
     assert_string_equal(to_mouse(r, 0xff), "mfa maa m00 ");
+    to_mouse(r, 0xf3);
+    to_mouse(r, 80); /* a rate alone is no knock */
+    assert_string_equal(to_mouse(r, 0xf2), "mfa m00 ");
     const uint8_t wheel[] = {200, 100, 80}, buttons[] = {200, 200, 80};
     for (unsigned i = 0; i < 3; i++) {
         assert_string_equal(to_mouse(r, 0xf3), "mfa ");
@@ -270,6 +273,38 @@ static void mouse_movement(void **state)
     assert_true(i8042_mouse(r->d, 7, 8, 0, I8042_RIGHT));
     assert_string_equal(drain(r), "");
     assert_string_equal(to_mouse(r, 0xeb), "mfa m0a m07 m08 ");
+    assert_string_equal(to_mouse(r, 0xeb), "mfa m0a m00 m00 ");
+    assert_string_equal(to_mouse(r, 0xe9), "mfa m61 m02 m64 ");
+    assert_string_equal(to_mouse(r, 0xea), "mfa ");
+    assert_string_equal(to_mouse(r, 0xe9), "mfa m21 m02 m64 ");
+    const uint8_t wheel[] = {200, 100, 80};
+    for (unsigned i = 0; i < 3; i++) {
+        to_mouse(r, 0xf3);
+        to_mouse(r, wheel[i]);
+    }
+    assert_true(i8042_mouse(r->d, 0, 0, -1, 0));
+    assert_string_equal(drain(r), "m08 m00 m00 mff ");
+    assert_true(i8042_mouse(r->d, 0, 0, 0, 0));
+    assert_string_equal(drain(r), "m08 m00 m00 m00 ");
+    rig_free(r);
+}
+
+static void reset_forgets(void **state)
+{
+    struct rig *r = new_kbc();
+    assert_true(i8042_key(r->d, (const uint8_t *)"\x1c\x1c", 2));
+    command_with(r, 0x60, 0x47);
+    to_mouse(r, 0xf4);
+    command_with(r, 0xd1, 0xdd);
+    out8(r, DATA, 0xed);
+    i8042_key(r->d, (const uint8_t *)"\x1c", 1);
+    rig_trace(r);
+    r->d->ops->reset(r->d);
+    assert_string_equal(rig_trace(r), "+2 -1 ");
+    assert_string_equal(drain(r), "");
+    assert_int_equal(config(r), 0x65);
+    assert_false(i8042_mouse(r->d, 1, 1, 0, 0));
+    assert_string_equal(to_keyboard(r, 0x02), "fe "); /* not the argument of LEDs */
     rig_free(r);
 }
 
@@ -300,6 +335,7 @@ int main(void)
         cmocka_unit_test(full_keyboard_refuses),
         cmocka_unit_test(psmouse_probe),
         cmocka_unit_test(mouse_movement),
+        cmocka_unit_test(reset_forgets),
         cmocka_unit_test(survives_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

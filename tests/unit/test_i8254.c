@@ -260,11 +260,11 @@ static void bcd_counts_in_decades(void **state)
 {
     struct rig *r = new_pit();
     out8(r, CONTROL, 0x31);
-    out8(r, C0, 0x00);
-    out8(r, C0, 0x10); /* 1000 */
+    out8(r, C0, 0x34);
+    out8(r, C0, 0x12); /* 1234 */
     to_tick(r, 1);
-    assert_int_equal(count(r, 0), 0x0999);
-    to_tick(r, 1001);
+    assert_int_equal(count(r, 0), 0x1233);
+    to_tick(r, 1235);
     assert_string_equal(rig_trace(r), "+0 ");
     assert_int_equal(count(r, 0), 0x9999);
     rig_free(r);
@@ -275,7 +275,11 @@ static void short_periods_do_not_flood_the_host(void **state)
     struct rig *r = new_pit();
     program(r, 0, 2, 1);
     rig_advance(r, NS_PER_SEC / 10);
-    assert_in_range(r->rises[0], 1000, 2100);
+    assert_in_range(r->rises[0], 1980, 2000); /* one per 60 ticks */
+    program(r, 0, 2, 30);
+    unsigned before = r->rises[0];
+    rig_advance(r, NS_PER_SEC / 10);
+    assert_in_range(r->rises[0] - before, 1980, 2000);
     rig_free(r);
 }
 
@@ -318,6 +322,17 @@ static void refresh_toggle_and_speaker_bits(void **state)
     rig_free(r);
 }
 
+static void reset_stops_the_ticks(void **state)
+{
+    struct rig *r = new_pit();
+    program(r, 0, 2, 1193);
+    r->d->ops->reset(r->d);
+    rig_trace(r);
+    rig_advance(r, NS_PER_SEC);
+    assert_string_equal(rig_trace(r), "");
+    rig_free(r);
+}
+
 static void survives_anything(void **state)
 {
     const uint16_t ports[] = {C0, C0, C1, C2, CONTROL, CONTROL, P61};
@@ -340,6 +355,7 @@ int main(void)
         cmocka_unit_test(short_periods_do_not_flood_the_host),
         cmocka_unit_test(late_ticks_are_made_up),
         cmocka_unit_test(refresh_toggle_and_speaker_bits),
+        cmocka_unit_test(reset_stops_the_ticks),
         cmocka_unit_test(survives_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,16 @@ static void level_lines_follow(void **state)
     out8(r, SLAVE_CMD, 0x20);
     out8(r, CMD, 0x20);
     assert_string_equal(rig_trace(r), "+0 -0 ");
+    out8(r, 0x4d0, 0);
+    line(r, 5, 1);
+    i8259_ack(r->d);
+    out8(r, CMD, 0x20);
+    rig_trace(r);
+    out8(r, 0x4d0, 0x20); /* a high line that becomes level triggered requests */
+    assert_string_equal(rig_trace(r), "+0 ");
+    r->d->ops->reset(r->d);
+    assert_string_equal(rig_trace(r), "-0 ");
+    assert_int_equal(in8(r, 0x4d0), 0);
     rig_free(r);
 }
 
@@ -218,6 +228,19 @@ static void auto_eoi_and_its_rotation(void **state)
     rig_free(r);
 }
 
+static void without_icw4_there_is_no_auto_eoi(void **state)
+{
+    struct rig *r = new_pic(0x03);
+    out8(r, CMD, 0x10);
+    out8(r, DATA, 0x40);
+    out8(r, DATA, 0x04);
+    out8(r, DATA, 0xef); /* ready already: this is the mask */
+    line(r, 4, 1);
+    assert_int_equal(i8259_ack(r->d), 0x44);
+    assert_int_equal(isr(r, CMD), 0x10);
+    rig_free(r);
+}
+
 static void rotation_by_eoi_and_by_name(void **state)
 {
     struct rig *r = new_pic(0x01);
@@ -268,9 +291,17 @@ static void poll_mode_acknowledges(void **state)
     assert_int_equal(in8(r, CMD), 0x85);
     assert_int_equal(isr(r, CMD), 0x20);
     line(r, 10, 1);
+    assert_int_equal(irr(r, CMD), 0x04);
     out8(r, SLAVE_CMD, 0x0c);
     assert_int_equal(in8(r, SLAVE_CMD), 0x82);
     assert_int_equal(irr(r, CMD), 0x00);
+    out8(r, CMD, 0x20);
+    rig_trace(r);
+    line(r, 9, 1);
+    assert_string_equal(rig_trace(r), "+0 ");
+    out8(r, SLAVE_CMD, 0x0c);
+    in8(r, SLAVE_CMD);
+    assert_string_equal(rig_trace(r), "-0 "); /* the poll takes the request off INT */
     rig_free(r);
 }
 
@@ -299,6 +330,7 @@ int main(void)
         cmocka_unit_test(ltim_makes_all_lines_level),
         cmocka_unit_test(vanished_request_is_spurious),
         cmocka_unit_test(auto_eoi_and_its_rotation),
+        cmocka_unit_test(without_icw4_there_is_no_auto_eoi),
         cmocka_unit_test(rotation_by_eoi_and_by_name),
         cmocka_unit_test(special_mask_frees_lower_lines),
         cmocka_unit_test(poll_mode_acknowledges),

@@ -193,6 +193,50 @@ static void alarm_interrupt(void **state)
     rig_free(r);
 }
 
+static void alarm_in_12_hour_mode(void **state)
+{
+    struct rig *r = new_rtc();
+    put(r, 0x0b, 0x20);
+    put(r, 5, 0x81); /* 1 pm */
+    put(r, 3, 0);
+    put(r, 1, 0);
+    seconds(r, 13 * 3600 - 1);
+    assert_string_equal(rig_trace(r), "");
+    seconds(r, 1);
+    assert_string_equal(rig_trace(r), "+8 ");
+    rig_free(r);
+}
+
+static void read_only_bits(void **state)
+{
+    struct rig *r = new_rtc();
+    put(r, 0x0a, 0xa6);
+    assert_int_equal(get(r, 0x0a), 0x26);
+    put(r, 0x0c, 0xff);
+    assert_int_equal(get(r, 0x0c), 0x00);
+    put(r, 0x0d, 0x00);
+    assert_int_equal(get(r, 0x0d), 0x80);
+    put(r, 0x0b, 0x92); /* SET takes the update interrupt away */
+    assert_int_equal(get(r, 0x0b), 0x82);
+    rig_free(r);
+}
+
+static void dates_before_1970_and_nonsense(void **state)
+{
+    struct rig *r = new_rtc();
+    put(r, 0x32, 0x19);
+    put(r, 9, 0x04);
+    put(r, 8, 0x02);
+    put(r, 7, 0x29);
+    assert_string_equal(date(r), "1904-02-29 00:00:00 2");
+    put(r, 0x32, 0x00);
+    put(r, 9, 0x00);
+    assert_string_equal(date(r), "0000-02-29 00:00:00 3");
+    put(r, 8, 0xff);
+    assert_string_equal(date(r), "0000-12-29 00:00:00 6");
+    rig_free(r);
+}
+
 static void periodic_interrupt(void **state)
 {
     struct rig *r = new_rtc();
@@ -230,6 +274,8 @@ static void cmos_memory_and_index(void **state)
     assert_int_equal(get(r, 0x7f), 0xa5);
     mc146818_set_cmos(r->d, 0x80, 1); /* out of range and the clock's own: ignored */
     mc146818_set_cmos(r->d, 0x0b, 0xff);
+    mc146818_set_cmos(r->d, 0x32, 0x19);
+    assert_int_equal(get(r, 0x32), 0x20);
     assert_int_equal(get(r, 0x0b), 0x02);
     mc146818_set_memory(r->d, 128 * MIB);
     assert_int_equal(get(r, 0x15) | get(r, 0x16) << 8, 640);
@@ -271,6 +317,9 @@ int main(void)
         cmocka_unit_test(uip_announces_the_update),
         cmocka_unit_test(update_interrupt),
         cmocka_unit_test(alarm_interrupt),
+        cmocka_unit_test(alarm_in_12_hour_mode),
+        cmocka_unit_test(read_only_bits),
+        cmocka_unit_test(dates_before_1970_and_nonsense),
         cmocka_unit_test(periodic_interrupt),
         cmocka_unit_test(cmos_memory_and_index),
         cmocka_unit_test(survives_anything),

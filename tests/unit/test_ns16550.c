@@ -124,8 +124,14 @@ static void congested_backend_holds_the_transmitter(void **state)
     assert_string_equal(rig_trace(r), "+4 ");
     r->congested = true;
     out8(r, DATA, 'x');
+    assert_int_equal(in8(r, IIR), 0xc1);
+    rig_trace(r);
     out8(r, FCR, 5); /* clearing the FIFO empties it too */
     assert_int_equal(in8(r, LSR), 0x60);
+    assert_string_equal(rig_trace(r), "+4 ");
+    assert_int_equal(in8(r, IIR), 0xc2);
+    out8(r, FCR, 5); /* it was empty: nothing new */
+    assert_int_equal(in8(r, IIR), 0xc1);
     rig_free(r);
 }
 
@@ -140,6 +146,9 @@ static void input_without_fifo(void **state)
     unsigned resumes = r->resumes;
     assert_int_equal(in8(r, DATA), 'x');
     assert_int_equal(r->resumes, resumes + 1);
+    in8(r, LSR);
+    out8(r, SCR, 1);
+    assert_int_equal(r->resumes, resumes + 1); /* only when room appears */
     assert_string_equal(rig_trace(r), "-4 ");
     assert_int_equal(in8(r, LSR), 0x60);
     rig_free(r);
@@ -173,7 +182,58 @@ static void fifo_trigger_and_timeout(void **state)
     rig_advance(r, NS_PER_SEC);
     assert_int_equal(in8(r, IIR), 0xc1);
     assert_int_equal(feed(r, "0123456789abcdefgh"), 16);
+    unsigned resumes = r->resumes;
     out8(r, FCR, 0x43);
+    assert_int_equal(in8(r, LSR), 0x60);
+    assert_int_equal(r->resumes, resumes + 1);
+    rig_trace(r);
+    feed(r, "a");
+    out8(r, FCR, 0x43); /* takes the timeout with the byte */
+    rig_advance(r, NS_PER_SEC);
+    assert_string_equal(rig_trace(r), "");
+    feed(r, "a");
+    out8(r, FCR, 0x45); /* clears only the transmitter */
+    assert_int_equal(in8(r, DATA), 'a');
+    rig_free(r);
+}
+
+static void slow_and_unset_rates_time_out_soon(void **state)
+{
+    struct rig *r = new_com1();
+    out8(r, FCR, 0x41);
+    out8(r, IER, 1);
+    const unsigned divisors[] = {2304, 0}; /* 50 baud; never set */
+    for (unsigned i = 0; i < 2; i++) {
+        out8(r, LCR, 0x83);
+        out8(r, DATA, divisors[i] & 0xff);
+        out8(r, IER, divisors[i] >> 8);
+        out8(r, LCR, 0x03);
+        feed(r, "a");
+        rig_advance(r, 3900 * 1000);
+        assert_string_equal(rig_trace(r), "");
+        rig_advance(r, 200 * 1000);
+        assert_string_equal(rig_trace(r), "+4 ");
+        in8(r, DATA);
+        rig_trace(r);
+    }
+    rig_free(r);
+}
+
+static void reset_silences(void **state)
+{
+    struct rig *r = new_com1();
+    out8(r, IER, 2);
+    r->d->ops->reset(r->d);
+    assert_string_equal(rig_trace(r), "+4 -4 ");
+    out8(r, FCR, 0x41);
+    out8(r, MCR, 0x0b);
+    out8(r, IER, 1);
+    feed(r, "a");
+    r->d->ops->reset(r->d);
+    rig_advance(r, NS_PER_SEC);
+    out8(r, MCR, 0x0b);
+    out8(r, IER, 1);
+    assert_string_equal(rig_trace(r), "");
     assert_int_equal(in8(r, LSR), 0x60);
     rig_free(r);
 }
@@ -274,6 +334,8 @@ int main(void)
         cmocka_unit_test(congested_backend_holds_the_transmitter),
         cmocka_unit_test(input_without_fifo),
         cmocka_unit_test(fifo_trigger_and_timeout),
+        cmocka_unit_test(slow_and_unset_rates_time_out_soon),
+        cmocka_unit_test(reset_silences),
         cmocka_unit_test(loopback_carries_bytes_lines_and_overruns),
         cmocka_unit_test(out2_gates_the_interrupt),
         cmocka_unit_test(memory_mapped_with_spaced_registers),
