@@ -103,20 +103,27 @@ NOT(uint32_t, 32)
 
 /* A store that depends on the old value: fast on the host page, or by the slow path, whose first
  * half has made sure that the second cannot fault. EXPR computes from `old` and `cc`. */
-#define RMW(T, M, bits, EXPR)                                                                      \
-    do {                                                                                           \
+#define RMW(name, T, M, bits, EXPR)                                                                \
+    X86_SLOW_HALF void name##_slow(struct x86_vcpu *v, const struct x86_insn *in)                  \
+    {                                                                                              \
         uint32_t ea = x86_ea(v, in);                                                               \
-        M *p = (M *)x86_fast_write(v, in->seg, ea, bits / 8);                                      \
         uint16_t cc = v->cc;                                                                       \
-        if (likely(p)) {                                                                           \
-            T old = *p;                                                                            \
-            *p = (EXPR);                                                                           \
-        } else {                                                                                   \
-            T old = (T)x86_rmw_slow(v, in->seg, ea, bits / 8);                                     \
-            x86_write##bits(v, in->seg, ea, (EXPR));                                               \
-        }                                                                                          \
+        T old = (T)x86_rmw_slow(v, in->seg, ea, bits / 8);                                         \
+        x86_write_slow(v, in->seg, ea, bits / 8, (EXPR));                                          \
         v->cc = cc;                                                                                \
-    } while (0)
+    }                                                                                              \
+    static void name(struct x86_vcpu *v, const struct x86_insn *in)                                \
+    {                                                                                              \
+        M *p = (M *)x86_fast_write(v, in->seg, x86_ea(v, in), bits / 8);                           \
+        if (unlikely(!p)) {                                                                        \
+            name##_slow(v, in);                                                                    \
+            return;                                                                                \
+        }                                                                                          \
+        uint16_t cc = v->cc;                                                                       \
+        T old = *p;                                                                                \
+        *p = (EXPR);                                                                               \
+        v->cc = cc;                                                                                \
+    }
 
 #define BINARY(op, T, M, bits)                                                                     \
     static void op##bits##_rr(struct x86_vcpu *v, const struct x86_insn *in)                       \
@@ -124,26 +131,29 @@ NOT(uint32_t, 32)
         T *d = x86_reg_ptr(v, in->r0);                                                             \
         *d = op##_##bits(*d, REG(T, in->r1), &v->cc);                                              \
     }                                                                                              \
-    static void op##bits##_rm(struct x86_vcpu *v, const struct x86_insn *in)                       \
+    X86_SLOW_HALF void op##bits##_rm_slow(struct x86_vcpu *v, const struct x86_insn *in)           \
     {                                                                                              \
-        T b = x86_read##bits(v, in->seg, x86_ea(v, in));                                           \
+        T b = (T)x86_read_slow(v, in->seg, x86_ea(v, in), bits / 8);                               \
         T *d = x86_reg_ptr(v, in->r0);                                                             \
         *d = op##_##bits(*d, b, &v->cc);                                                           \
+    }                                                                                              \
+    static void op##bits##_rm(struct x86_vcpu *v, const struct x86_insn *in)                       \
+    {                                                                                              \
+        const M *p = (const M *)x86_fast_read(v, in->seg, x86_ea(v, in), bits / 8);                \
+        if (unlikely(!p)) {                                                                        \
+            op##bits##_rm_slow(v, in);                                                             \
+            return;                                                                                \
+        }                                                                                          \
+        T *d = x86_reg_ptr(v, in->r0);                                                             \
+        *d = op##_##bits(*d, *p, &v->cc);                                                          \
     }                                                                                              \
     static void op##bits##_ri(struct x86_vcpu *v, const struct x86_insn *in)                       \
     {                                                                                              \
         T *d = x86_reg_ptr(v, in->r0);                                                             \
         *d = op##_##bits(*d, (T)in->imm, &v->cc);                                                  \
     }                                                                                              \
-    static void op##bits##_mr(struct x86_vcpu *v, const struct x86_insn *in)                       \
-    {                                                                                              \
-        T b = REG(T, in->r1);                                                                      \
-        RMW(T, M, bits, op##_##bits(old, b, &cc));                                                 \
-    }                                                                                              \
-    static void op##bits##_mi(struct x86_vcpu *v, const struct x86_insn *in)                       \
-    {                                                                                              \
-        RMW(T, M, bits, op##_##bits(old, (T)in->imm, &cc));                                        \
-    }
+    RMW(op##bits##_mr, T, M, bits, op##_##bits(old, REG(T, in->r1), &cc))                          \
+    RMW(op##bits##_mi, T, M, bits, op##_##bits(old, (T)in->imm, &cc))
 
 /* cmp and test: flags only. */
 #define COMPARE(op, calc, T, bits)                                                                 \
@@ -177,10 +187,7 @@ NOT(uint32_t, 32)
         T *d = x86_reg_ptr(v, in->r0);                                                             \
         *d = op##_##bits(*d, &v->cc);                                                              \
     }                                                                                              \
-    static void op##bits##_m(struct x86_vcpu *v, const struct x86_insn *in)                        \
-    {                                                                                              \
-        RMW(T, M, bits, op##_##bits(old, &cc));                                                    \
-    }
+    RMW(op##bits##_m, T, M, bits, op##_##bits(old, &cc))
 
 /* Shifts and rotates: the count is an immediate or cl. */
 #define SHIFT(op, T, M, bits)                                                                      \
@@ -194,14 +201,8 @@ NOT(uint32_t, 32)
         T *d = x86_reg_ptr(v, in->r0);                                                             \
         *d = op##_##bits(*d, (uint8_t)v->gpr[X86_ECX], &v->cc);                                    \
     }                                                                                              \
-    static void op##bits##_mi(struct x86_vcpu *v, const struct x86_insn *in)                       \
-    {                                                                                              \
-        RMW(T, M, bits, op##_##bits(old, (uint8_t)in->imm, &cc));                                  \
-    }                                                                                              \
-    static void op##bits##_mr(struct x86_vcpu *v, const struct x86_insn *in)                       \
-    {                                                                                              \
-        RMW(T, M, bits, op##_##bits(old, (uint8_t)v->gpr[X86_ECX], &cc));                          \
-    }
+    RMW(op##bits##_mi, T, M, bits, op##_##bits(old, (uint8_t)in->imm, &cc))                        \
+    RMW(op##bits##_mr, T, M, bits, op##_##bits(old, (uint8_t)v->gpr[X86_ECX], &cc))
 
 #define SLOT(form, n) [X86_FORM_##form * 3 + n]
 #define FORMS_BINARY(op)                                                                           \
@@ -322,13 +323,23 @@ IMUL2(uint32_t, 32, "l")
             x86_w32(v, X86_EDX, (uint32_t)(p >> 32));                                              \
         }                                                                                          \
     }
+/* The form that long arithmetic lives on. */
+static void mul32_r(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    uint64_t p = mul_32(x86_r32(v, X86_EAX), REG(uint32_t, in->r0), &v->cc);
+    x86_w32(v, X86_EAX, (uint32_t)p);
+    x86_w32(v, X86_EDX, (uint32_t)(p >> 32));
+}
+static const x86_handler mul_forms[X86_FORM_SLOTS] = {SLOT(R, 2) = mul32_r};
+
 ONE_OPERAND_MUL(op_mul, mul)
 ONE_OPERAND_MUL(op_imul1, imul1)
 
 /* imul r, r/m and imul r, r/m, imm. */
 static void op_imul23(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    uint32_t b = x86_rm_get(v, in, in->r1, in->opsize);
+    uint32_t b =
+        in->has_mem ? x86_rm_get(v, in, in->r1, in->opsize) : x86_reg_get(v, in->r1, in->opsize);
     bool three = in->map == 0; /* 69, 6B */
     uint32_t a = three ? in->imm : x86_reg_get(v, in->r0, in->opsize);
     uint32_t r =
@@ -670,7 +681,7 @@ const struct x86_op x86_ops_alu[] = {
     ROW(SHL, shl),
     ROW(SHR, shr),
     ROW(SAR, sar),
-    ANY(MUL, op_mul),
+    {.mnemonic = ZYDIS_MNEMONIC_MUL, .any = op_mul, .forms = mul_forms},
     ANY(IMUL, op_imul),
     ANY(DIV, op_div),
     ANY(IDIV, op_idiv),

@@ -11,18 +11,35 @@
 /* ---- mov
  * ------------------------------------------------------------------------------------------ */
 
+/* The slow halves are functions of their own, so that the fast ones need no stack frame. */
 #define MOV(T, bits)                                                                               \
     static void mov##bits##_rr(struct x86_vcpu *v, const struct x86_insn *in)                      \
     {                                                                                              \
         REG(T, in->r0) = REG(T, in->r1);                                                           \
     }                                                                                              \
+    X86_SLOW_HALF void mov##bits##_rm_slow(struct x86_vcpu *v, const struct x86_insn *in)          \
+    {                                                                                              \
+        REG(T, in->r0) = (T)x86_read_slow(v, in->seg, x86_ea(v, in), bits / 8);                    \
+    }                                                                                              \
     static void mov##bits##_rm(struct x86_vcpu *v, const struct x86_insn *in)                      \
     {                                                                                              \
-        REG(T, in->r0) = x86_read##bits(v, in->seg, x86_ea(v, in));                                \
+        const uint8_t *p = x86_fast_read(v, in->seg, x86_ea(v, in), bits / 8);                     \
+        if (likely(p))                                                                             \
+            memcpy(x86_reg_ptr(v, in->r0), p, bits / 8);                                           \
+        else                                                                                       \
+            mov##bits##_rm_slow(v, in);                                                            \
+    }                                                                                              \
+    X86_SLOW_HALF void mov##bits##_mr_slow(struct x86_vcpu *v, const struct x86_insn *in)          \
+    {                                                                                              \
+        x86_write_slow(v, in->seg, x86_ea(v, in), bits / 8, REG(T, in->r1));                       \
     }                                                                                              \
     static void mov##bits##_mr(struct x86_vcpu *v, const struct x86_insn *in)                      \
     {                                                                                              \
-        x86_write##bits(v, in->seg, x86_ea(v, in), REG(T, in->r1));                                \
+        uint8_t *p = x86_fast_write(v, in->seg, x86_ea(v, in), bits / 8);                          \
+        if (likely(p))                                                                             \
+            memcpy(p, x86_reg_ptr(v, in->r1), bits / 8);                                           \
+        else                                                                                       \
+            mov##bits##_mr_slow(v, in);                                                            \
     }                                                                                              \
     static void mov##bits##_ri(struct x86_vcpu *v, const struct x86_insn *in)                      \
     {                                                                                              \
@@ -55,7 +72,7 @@ static const x86_handler mov_forms[X86_FORM_SLOTS] = {
     }                                                                                              \
     static void name##16(struct x86_vcpu * v, const struct x86_insn *in)                           \
     {                                                                                              \
-        S16 x = (S16)x86_rm_get(v, in, in->r1, 2);                                                 \
+        S16 x = in->has_mem ? (S16)x86_read16(v, in->seg, x86_ea(v, in)) : REG(S16, in->r1);       \
         x86_reg_set(v, in->r0, in->opsize, (uint32_t)(int32_t)x);                                  \
     }                                                                                              \
     static void op_##name(struct x86_vcpu *v, const struct x86_insn *in)                           \
@@ -70,6 +87,10 @@ static const x86_handler mov_forms[X86_FORM_SLOTS] = {
 EXTEND(movzx, uint8_t, uint16_t)
 EXTEND(movsx, int8_t, int16_t)
 
+static void lea32(struct x86_vcpu *v, const struct x86_insn *in)
+{
+    REG(uint32_t, in->r0) = x86_ea(v, in);
+}
 static void op_lea(struct x86_vcpu *v, const struct x86_insn *in)
 {
     x86_reg_set(v, in->r0, in->opsize, x86_ea(v, in));
@@ -119,6 +140,7 @@ static void op_push(struct x86_vcpu *v, const struct x86_insn *in)
     bool imm = in->map == 0 && (in->opcode == 0x68 || in->opcode == 0x6a);
     x86_push(v, in->opsize, imm ? in->imm : x86_rm_get(v, in, in->r0, in->opsize));
 }
+static const x86_handler lea_forms[X86_FORM_SLOTS] = {SLOT(RM, 2) = lea32};
 static const x86_handler push_forms[X86_FORM_SLOTS] = {SLOT(R, 2) = push32_r};
 
 static void pop32_r(struct x86_vcpu *v, const struct x86_insn *in)
@@ -294,7 +316,7 @@ const struct x86_op x86_ops_data[] = {
     {.mnemonic = ZYDIS_MNEMONIC_POP, .any = op_pop, .forms = pop_forms},
     ANY(MOVZX, op_movzx),
     ANY(MOVSX, op_movsx),
-    ANY(LEA, op_lea),
+    {.mnemonic = ZYDIS_MNEMONIC_LEA, .any = op_lea, .forms = lea_forms},
     ANY(XCHG, op_xchg),
     ANY(BSWAP, op_bswap),
     ANY(XLAT, op_xlat),

@@ -18,6 +18,9 @@ struct x86_insn;
  * or raises with registers unchanged. */
 typedef void (*x86_handler)(struct x86_vcpu *v, const struct x86_insn *in);
 
+/* The half of a handler that runs when fast access fails: kept out of line. */
+#define X86_SLOW_HALF static __attribute__((noinline, cold))
+
 struct x86_insn {
     x86_handler fn;
     uint32_t disp;     /* of the memory operand */
