@@ -369,12 +369,17 @@ FRAG16(r_unreal_keeps, "mov $0x3000, %ax; mov %ax, %fs; mov %fs:(%esi), %eax");
 FRAG16(r_a20,
        "mov $0xffff, %ax; mov %ax, %fs; movb %fs:0x10, %bl; movb $0x99, %fs:0x10; mov 0, %bh");
 
-/* With the gate off, this program's own pages at 1 MiB would vanish: in real mode below 1 MiB only.
- */
-FRAG16(r_a20_off,
-       "inb $0x92, %al; and $0xfc, %al; outb %al, $0x92; mov $0xffff, %ax; mov %ax, %fs;"
-       "movb %fs:0x10, %bl; movb $0x88, %fs:0x10; movb 0, %bh;"
-       "inb $0x92, %al; or $2, %al; and $0xfe, %al; outb %al, $0x92; movb %fs:0x10, %cl");
+/* The gate opens if port 92h or the keyboard controller says so (some machines: whoever spoke
+ * last). With it closed this program's own pages at 1 MiB would vanish, so: in real mode below 1
+ * MiB only. */
+FRAG16(
+    r_a20_off,
+    "call 7f; mov $0xd1, %al; outb %al, $0x64; call 7f; mov $0xdd, %al; outb %al, $0x60; call 7f;"
+    "inb $0x92, %al; and $0xfc, %al; outb %al, $0x92;"
+    "mov $0xffff, %ax; mov %ax, %fs; movb %fs:0x10, %bl; movb $0x88, %fs:0x10; movb 0, %bh;"
+    "inb $0x92, %al; or $2, %al; and $0xfe, %al; outb %al, $0x92;"
+    "call 7f; mov $0xd1, %al; outb %al, $0x64; call 7f; mov $0xdf, %al; outb %al, $0x60; call 7f;"
+    "movb %fs:0x10, %cl; jmp 8f; 7: inb $0x64, %al; test $2, %al; jnz 7b; ret; 8:");
 
 static void strings(void)
 {

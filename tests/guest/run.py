@@ -6,7 +6,7 @@
     run.py --qemu [IMAGE...]                                          under QEMU's TCG
     run.py --bochs [IMAGE...]                                         under Bochs
 
-Without IMAGE: every image in build/tests/guest, after building them there. QEMU and Bochs are the
+IMAGE is a file or the name of a program; without any, all of them are run, freshly built. QEMU and Bochs are the
 outside oracles: what a guest calls right is right if they agree. QEMU is known to leave out some
 checks (each program lists them, with reasons); Bochs agrees with all of them. Bochs boots from a CD
 image that grub-mkrescue makes (Debian packages bochs, bochsbios, vgabios, grub-pc-bin, xorriso,
@@ -285,6 +285,8 @@ def main():
     a = p.parse_args()
     passed = failed = 0
     for image in a.image or images(a.build):
+        if os.sep not in image and not image.endswith('.elf'):
+            image = f'{a.build}/tests/guest/{image}.elf'
         for good, bad in runs_of(a, image):
             passed += good
             failed += bad

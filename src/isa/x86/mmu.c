@@ -403,23 +403,35 @@ static void check_alignment(struct x86_vcpu *v, uint32_t lin, unsigned size)
         x86_raise_error(v, X86_AC, 0);
 }
 
-/* Data breakpoints: note a match; the trap comes after the instruction (SDM vol. 3B 17.2). */
-static void check_breakpoints(struct x86_vcpu *v, uint32_t lin, unsigned n, bool write)
+/* Note enabled breakpoints on [at, at+n) whose R/W field is in `types` (bit per value); the trap
+ * comes after the instruction (SDM vol. 3B 17.2). */
+static void note_breakpoints(struct x86_vcpu *v, uint32_t at, unsigned n, unsigned types)
 {
     static const uint8_t lengths[] = {1, 2, 8, 4};
     uint32_t dr7 = v->dr[7];
-    if (likely(!(dr7 & 0xff)))
-        return;
     for (unsigned i = 0; i < 4; i++) {
         unsigned type = dr7 >> (16 + 4 * i) & 3, len = lengths[dr7 >> (18 + 4 * i) & 3];
-        if (!(dr7 >> (2 * i) & 3) || !(type == 3 || (type == 1 && write)))
+        if (!(dr7 >> (2 * i) & 3) || !(types >> type & 1))
             continue;
-        uint32_t at = v->dr[i] & ~(uint32_t)(len - 1);
-        if ((uint64_t)lin < (uint64_t)at + len && at < (uint64_t)lin + n)
+        uint32_t start = v->dr[i] & ~(uint32_t)(len - 1);
+        if ((uint64_t)at < (uint64_t)start + len && start < (uint64_t)at + n)
             v->dr6_pending |= 1u << i;
     }
     if (v->dr6_pending)
         x86_update_debug(v);
+}
+
+/* R/W values: 0 fetch, 1 write, 2 port (with CR4.DE), 3 read or write. */
+static void check_breakpoints(struct x86_vcpu *v, uint32_t lin, unsigned n, bool write)
+{
+    if (unlikely(v->dr[7] & 0xff))
+        note_breakpoints(v, lin, n, write ? 1u << 1 | 1u << 3 : 1u << 3);
+}
+
+void x86_check_port_breakpoints(struct x86_vcpu *v, uint16_t port, unsigned size)
+{
+    if (unlikely(v->dr[7] & 0xff) && (v->cr4 & CR4_DE))
+        note_breakpoints(v, port, size, 1u << 2);
 }
 
 /* ---- the accessors

@@ -78,6 +78,8 @@ void x86_write_bytes(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, const vo
                      unsigned n);
 /* Check that [off, off+n) could be written, raising the fault a store would. */
 void x86_probe_write(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned n);
+/* Note I/O breakpoints that a port access hits. */
+void x86_check_port_breakpoints(struct x86_vcpu *v, uint16_t port, unsigned size);
 /* The same for the `n` bytes below the stack pointer, wrapping as the stack does. */
 void x86_probe_stack_write(struct x86_vcpu *v, unsigned n);
 

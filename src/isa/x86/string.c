@@ -239,11 +239,13 @@ static void op_scas(struct x86_vcpu *v, const struct x86_insn *in)
 static uint32_t port_read(struct x86_vcpu *v, uint16_t port, unsigned size)
 {
     v->base.stats.exits[EXIT_PIO]++;
+    x86_check_port_breakpoints(v, port, size);
     return (uint32_t)bus_read(v->base.pio, port, size);
 }
 static void port_write(struct x86_vcpu *v, uint16_t port, unsigned size, uint32_t x)
 {
     v->base.stats.exits[EXIT_PIO]++;
+    x86_check_port_breakpoints(v, port, size);
     bus_write(v->base.pio, port, size, size == 4 ? x : x & ((1u << size * 8) - 1));
 }
 
