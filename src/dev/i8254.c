@@ -244,9 +244,10 @@ static void collect_edges(struct i8254 *s, uint64_t now)
 /* Deliver what is due: at most one edge. */
 static void run_edges(struct i8254 *s, uint64_t now)
 {
-    if (now < s->edge && !(s->owed && now >= s->makeup))
-        return;
+    bool spaced = s->owed; /* an edge was delivered late: keep the distance */
     collect_edges(s, now);
+    if (!s->owed || (spaced && now < s->makeup))
+        return;
     s->owed--;
     s->makeup = now + edge_spacing(&s->counter[0]) / 2;
     set_irq(s, 0);

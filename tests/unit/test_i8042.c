@@ -136,6 +136,12 @@ static void linux_finds_the_mouse_port(void **state)
     assert_string_equal(rig_trace(r), "+12 ");
     assert_string_equal(drain(r), "ma5 ");
     assert_string_equal(rig_trace(r), "-12 ");
+    command_with(r, 0xd3, 0xa5);
+    command_with(r, 0xd3, 0xa6); /* unread, but a new edge */
+    assert_string_equal(rig_trace(r), "+12 -12 +12 ");
+    command(r, 0xd0);
+    assert_int_equal(in8(r, DATA), 0xa6);
+    assert_int_equal(in8(r, DATA), 0xef);     /* the output port saw the full buffer */
     const uint8_t mux[] = {0xf0, 0x56, 0xa4}; /* not multiplexed: all come back */
     for (unsigned i = 0; i < 3; i++) {
         command_with(r, 0xd3, mux[i]);

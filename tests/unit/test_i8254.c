@@ -3,8 +3,6 @@
  * the bench is the interrupt. */
 #include "dev_rig.h"
 
-#include <time.h>
-
 #include "ring3/devices/i8254.h"
 
 enum { C0 = 0x40, C1, C2, CONTROL, P61 = 0x61 };
@@ -283,30 +281,52 @@ static void short_periods_do_not_flood_the_host(void **state)
     rig_free(r);
 }
 
-/* With a real clock nobody serves for 15 ms, the 1 kHz ticks are owed, come one at a time, and
- * not beyond the bound. */
-static void late_ticks_are_made_up(void **state)
+/* A second bench whose clock is `late_ns` ahead takes over the timer of the first: to the chip it
+ * looks as if the host had not run its timers meanwhile. */
+static struct rig *take_over(struct rig *old, uint64_t late_ns)
 {
     struct rig *r = rig_new();
-    clock_free(r->host.clock);
-    r->host.clock = clock_new(CLOCK_REAL_TIME, NULL);
+    rig_advance(r, clock_now_ns(old->host.clock) + late_ns);
     r->d = make(r);
-    program(r, 0, 2, 1193);
-    uint64_t start = clock_now_ns(r->host.clock);
-    struct timespec pause = {0, 15 * 1000 * 1000};
-    nanosleep(&pause, NULL);
-    unsigned before = r->rises[0];
+    rig_copy_state(r->d, old->d);
+    rig_free(old);
+    r->rises[0] = 0;
+    return r;
+}
+
+static void late_ticks_are_made_up(void **state)
+{
+    struct rig *r = new_pit();
+    program(r, 0, 2, 1193); /* 1 kHz and a little */
+    r = take_over(r, 15500 * 1000);
     clock_run_due(r->host.clock);
-    assert_int_equal(r->rises[0], before + 1);
-    uint64_t ns, slept = clock_now_ns(r->host.clock) - start;
-    do {
-        clock_run_due(r->host.clock);
-        ns = clock_now_ns(r->host.clock) - start;
-    } while (ns < 3 * slept);
-    unsigned ticks = r->rises[0] - before, due = (unsigned)(ns / 999850);
-    assert_in_range(ticks, 15, due + 1);
-    if (slept < 20 * 1000 * 1000) /* else the host itself was so late that ticks were lost */
-        assert_in_range(ticks, due - due / 4, due + 1);
+    assert_int_equal(r->rises[0], 1); /* one at a time */
+    rig_advance(r, 4000 * 1000);
+    assert_int_equal(r->rises[0], 1 + 8); /* at twice the rate */
+    r = take_over(r, 0);                  /* what is owed is part of the state */
+    rig_advance(r, 20500 * 1000);
+    assert_int_equal(r->rises[0], 40 - 9); /* 40 ms: none is missing */
+    rig_free(r);
+}
+
+static void very_late_ticks_are_bounded(void **state)
+{
+    struct rig *r = new_pit();
+    program(r, 0, 2, 1193);
+    r = take_over(r, 10 * NS_PER_SEC);
+    rig_advance(r, 100 * 1000 * 1000);
+    assert_in_range(r->rises[0], 100 + 20, 100 + 22);
+    rig_free(r);
+}
+
+static void late_one_shot_fires_at_once(void **state)
+{
+    struct rig *r = new_pit();
+    program(r, 0, 0, 1193);
+    r = take_over(r, NS_PER_SEC);
+    in8(r, P61); /* any register will do */
+    assert_string_equal(rig_trace(r), "+0 ");
+    assert_true(clock_next_deadline(r->host.clock) == TIMER_NEVER);
     rig_free(r);
 }
 
@@ -326,7 +346,9 @@ static void reset_stops_the_ticks(void **state)
 {
     struct rig *r = new_pit();
     program(r, 0, 2, 1193);
+    out8(r, P61, 0x03);
     r->d->ops->reset(r->d);
+    assert_int_equal(in8(r, P61) & 0x0f, 0);
     rig_trace(r);
     rig_advance(r, NS_PER_SEC);
     assert_string_equal(rig_trace(r), "");
@@ -354,6 +376,8 @@ int main(void)
         cmocka_unit_test(bcd_counts_in_decades),
         cmocka_unit_test(short_periods_do_not_flood_the_host),
         cmocka_unit_test(late_ticks_are_made_up),
+        cmocka_unit_test(very_late_ticks_are_bounded),
+        cmocka_unit_test(late_one_shot_fires_at_once),
         cmocka_unit_test(refresh_toggle_and_speaker_bits),
         cmocka_unit_test(reset_stops_the_ticks),
         cmocka_unit_test(survives_anything),

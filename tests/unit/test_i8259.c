@@ -292,6 +292,10 @@ static void poll_mode_acknowledges(void **state)
     assert_int_equal(isr(r, CMD), 0x20);
     line(r, 10, 1);
     assert_int_equal(irr(r, CMD), 0x04);
+    out8(r, CMD, 0x65);
+    out8(r, CMD, 0x0c);
+    assert_int_equal(in8(r, CMD), 0x82); /* the slave has not been asked: one edge, one poll */
+    assert_int_equal(irr(r, CMD), 0x00);
     out8(r, SLAVE_CMD, 0x0c);
     assert_int_equal(in8(r, SLAVE_CMD), 0x82);
     assert_int_equal(irr(r, CMD), 0x00);
