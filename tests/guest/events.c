@@ -474,7 +474,7 @@ LABEL(f_race_at);
 
 static void stack_shadow(void)
 {
-    bool inside = false;
+    bool inside = false, tried = false;
 
     hook[0x20] = log_irq;
     for (unsigned i = 0; i < 40; i++) {
@@ -483,9 +483,11 @@ static void stack_shadow(void)
         pic_mask(0xfffe);
         go(0, f_race, 0, 20000, 0, IF);
         pic_mask(0xffff);
+        tried |= irqs && irq_eip[0] >= (u32)f_race && irq_eip[0] <= (u32)f_race_at + 2;
         inside |= irqs && irq_eip[0] == (u32)f_race_at;
     }
     hook[0x20] = NULL;
+    check("mov-ss-shadow-tried", tried);
     check_eq("mov-ss-shadow-never-broken", inside, false);
 }
 
