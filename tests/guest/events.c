@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Exceptions, interrupts and debug events (Intel SDM vol. 3A ch. 6 and vol. 3B ch. 17): the frame
- * of every kind, gates, nested and double faults, the interrupt flag and its one-instruction
- * shadows, single-stepping, hardware breakpoints. NMI is left out: nothing on the board raises it.
- */
+ * of every kind, gates, the interrupt flag and its one-instruction shadows, single-stepping,
+ * hardware breakpoints. Faults during delivery are in nested.c; NMI is left out: nothing on the
+ * board raises it. */
 #include "lib/lib.h"
 
 const struct deviation qemu_deviations[] = {
@@ -11,11 +11,8 @@ const struct deviation qemu_deviations[] = {
     {"xm*", "SSE exceptions are not raised"},
     {"ac-ring3", "alignment is not checked"},
     {"ss-limit*", "segment limits are not checked"},
-    {"ss-new-stack-limit", "segment limits are not checked"},
     {"gate-eip-beyond-limit", "segment limits are not checked"},
-    {"benign-then-np-has-ext", "EXT is never set"},
     {"irq-gate-not-present-ext", "EXT is never set"},
-    {"ss-ss1-not-present", "raises #TS"},
     {"write-bp-aligns-address", "DR0 is not aligned down"},
     {"write-bp-rep-last", "reports the instruction, not the one behind it"},
     {"gd-*", "DR7.GD is not implemented"},
@@ -24,14 +21,12 @@ const struct deviation qemu_deviations[] = {
 
 static u8 data[64] __attribute__((aligned(16)));
 static u8 copy[64] __attribute__((aligned(16)));
-static struct tss task __attribute__((aligned(16)));
-static u8 task_stack[1024] __attribute__((aligned(16)));
+static u8 ring1_stack[1024] __attribute__((aligned(16)));
 
 FRAG(f_nop, "nop");
 FRAG(f_nops, "nop; nop; nop; nop");
 
-/* ---- exceptions
- * ---------------------------------------------------------------------------------- */
+/* ---- exceptions ------------------------------------------------------------------------------ */
 
 FRAG(f_div0, "div %ecx");
 FRAG(f_div_overflow, "div %cl");
@@ -166,8 +161,7 @@ static void exceptions(void)
     check_eq("ss-limit-esp-kept", c.esp, 0x1008);
 }
 
-/* ---- software interrupts and gates
- * ------------------------------------------------------------------ */
+/* ---- software interrupts and gates ----------------------------------------------------------- */
 
 static u8 int_n[5] __attribute__((aligned(16))) = {0xcd, 0, 0xcd, 0x81, 0xf4};
 
@@ -270,100 +264,14 @@ static void gates(void)
 
     /* Ring 3 to ring 1 by an interrupt gate. */
     tss.ss1 = R1_DATA;
-    tss.esp1 = (u32)task_stack + sizeof(task_stack);
+    tss.esp1 = (u32)ring1_stack + sizeof(ring1_stack);
     idt_set(0x90, gate(R1_CODE & ~3, (u32)h_frame, 0xee));
     c = go(3, f_int90, 0, 0, 0, 0);
     check("int-to-ring1", c.cs == R1_CODE && c.ecx == R1_DATA && c.ebp == tss.esp1 - 20);
     idt_reset(0x90);
 }
 
-/* ---- faults while delivering
- * ------------------------------------------------------------------------- */
-
-FRAG(h_double, "pop %eax");
-FRAG(f_load_unmapped, "mov 0xc0000000, %eax");
-FRAG(f_push_unmapped, "push %eax");
-
-static void break_gate(u8 vector)
-{
-    idt_set(vector, idt[vector] & ~0x800000000000ull);
-}
-
-static void nested(void)
-{
-    struct cpu c;
-
-    break_gate(6);
-    c = go(0, f_ud2, 0, 0, 0, 0);
-    check_fault("benign-then-np-has-ext", &c, 11, 6 * 8 + 3, f_ud2);
-    idt_reset(6);
-    break_gate(0);
-    c = go(0, f_div0, 0, 0, 0, 0);
-    check_fault("de-then-np-is-df", &c, 8, 0, f_div0);
-    idt_reset(0);
-    break_gate(13);
-    c = go(0, f_mov_ds, 0xfff8, 0, 0, 0);
-    check_fault("gp-then-np-is-df", &c, 8, 0, f_mov_ds);
-    c = go(3, f_mov_ds, 0xfff8, 0, 0, 0);
-    check_fault("gp-then-np-is-df-ring3", &c, 8, 0, f_mov_ds);
-    check_eq("df-frame-cs", c.cs, U_CODE);
-    idt_reset(13);
-
-    /* #TS: an inner stack that cannot be loaded. */
-    tss.ss1 = U_DATA; /* wrong DPL for ring 1 */
-    idt_set(0x90, gate(R1_CODE & ~3, (u32)h_flags, 0xee));
-    c = go(3, f_int90, 0, 0, 0, 0);
-    check_fault("ts-ss1-wrong-dpl", &c, 10, U_DATA & ~3, f_int90);
-    tss.ss1 = 0;
-    c = go(3, f_int90, 0, 0, 0, 0);
-    check_fault("ts-ss1-null", &c, 10, 0, f_int90);
-    tss.ss1 = 0xfff9;
-    c = go(3, f_int90, 0, 0, 0, 0);
-    check_fault("ts-ss1-beyond-gdt", &c, 10, 0xfff8, f_int90);
-    gdt_set(T_SEL, desc(0, 0xfffff, 0xc33)); /* DPL 1, not present */
-    tss.ss1 = T_SEL | 1;
-    c = go(3, f_int90, 0, 0, 0, 0);
-    check_fault("ss-ss1-not-present", &c, 12, T_SEL, f_int90);
-    gdt_seg(T_SEL, 0, 0xfff, 0xb3);
-    tss.esp1 = 0x2000;
-    c = go(3, f_int90, 0, 0, 0, 0);
-    check("ss-new-stack-limit", c.vector == 12 && c.eip == (u32)f_int90);
-    idt_reset(0x90);
-    tss.ss1 = R1_DATA;
-
-    paging_on();
-    page_dir[0xc0000000 >> 22] = 0;
-    write_cr3((u32)page_dir);
-    c = go(0, f_load_unmapped, 0, 0, 0, 0);
-    check("pf-plain", c.vector == 14 && c.error == 0 && c.cr2 == 0xc0000000);
-    break_gate(14);
-    c = go(0, f_load_unmapped, 0, 0, 0, 0);
-    check_fault("pf-then-np-is-df", &c, 8, 0, f_load_unmapped);
-    idt_reset(14);
-    /* #UD delivered onto an unmapped inner stack: #PF instead, whose delivery fails as well, so #DF
-     * needs a task of its own. */
-    tss.esp0 = 0xc0001000;
-    tss_make(&task, h_double, (u32)task_stack + sizeof(task_stack));
-    gdt_tss(T_SEL + 8, &task);
-    idt_set(8, gate(T_SEL + 8, 0, 0x85));
-    c = go(3, f_load_unmapped, 0x77, 0, 0, IF);
-    check_eq("df-task-entered", c.vector, DONE);
-    check_eq("df-task-error-code", c.eax, 0);
-    check_eq("df-task-stack", c.esp, (u32)task_stack + sizeof(task_stack));
-    check_eq("df-task-link", task.link & 0xffff, TSS_SEL);
-    check_eq("df-task-saved-eip", tss.eip, (u32)f_load_unmapped);
-    check_eq("df-task-saved-eax", tss.eax, 0x77);
-    check("df-task-saved-user", tss.cs == U_CODE && tss.ss == U_DATA && (tss.eflags & IF));
-    check("df-task-nt-ts", (c.eflags & NT) && (read_cr0() & 8));
-    asm volatile("clts");
-    tss.esp0 = (u32)trap_stack_top;
-    tss_restore();
-    idt_reset(8);
-    paging_off();
-}
-
-/* ---- interrupt flag and shadows
- * ----------------------------------------------------------------------- */
+/* ---- interrupt flag and shadows -------------------------------------------------------------- */
 
 FRAG(f_sti_nop, "sti; nop; nop");
 FRAG(f_sti_cli, "sti; cli; nop");
@@ -446,7 +354,7 @@ static void interrupt_flag(void)
     check_fault("irq-before-anything", &c, 0x20, 0, f_sti_movss);
 
     /* An interrupt that meets a missing gate says EXT. */
-    break_gate(0x20);
+    idt_set(0x20, idt[0x20] & ~0x800000000000ull);
     c = with_irq(f_nops, 0, IF);
     check_fault("irq-gate-not-present-ext", &c, 11, 0x20 * 8 + 3, f_nops);
     outb(0x20, 0x20);
@@ -491,8 +399,7 @@ static void stack_shadow(void)
     check_eq("mov-ss-shadow-never-broken", inside, false);
 }
 
-/* ---- single-step
- * --------------------------------------------------------------------------------------- */
+/* ---- single-step ----------------------------------------------------------------------------- */
 
 #define LOG_MAX 16
 static struct {
@@ -612,8 +519,7 @@ static void stepping(void)
     check("step-iret-sets", LOGGED(AT(f_step_iret_at, 1), AT(f_step_iret_at, 2)));
 }
 
-/* ---- breakpoints
- * ---------------------------------------------------------------------------------------- */
+/* ---- breakpoints ----------------------------------------------------------------------------- */
 
 FRAG(f_bp, "nop; f_bp_at: inc %eax; nop");
 LABEL(f_bp_at);
@@ -780,7 +686,6 @@ void test_main(void)
     exceptions();
     every_vector();
     gates();
-    nested();
     interrupt_flag();
     stack_shadow();
     stepping();

@@ -74,8 +74,7 @@ static void check_pf(const char *name, const struct cpu *c, u32 error, u32 cr2, 
     check_eq("..cr2", c->cr2, cr2);
 }
 
-/* ---- permissions
- * --------------------------------------------------------------------------------------- */
+/* ---- permissions ----------------------------------------------------------------------------- */
 
 enum { READ, WRITE, FETCH };
 
@@ -194,8 +193,7 @@ static void without_pse(void)
     check_eq("no-pse-no-dirty-in-directory", plain_dir[3] & DIRTY, 0);
 }
 
-/* ---- accessed and dirty in detail
- * ------------------------------------------------------------------------ */
+/* ---- accessed and dirty in detail ------------------------------------------------------------ */
 
 static void dirty(void)
 {
@@ -236,8 +234,7 @@ static void dirty(void)
     check_eq("available-bits-kept", pt[0] & 0xe00, 0xe00);
 }
 
-/* ---- invalidation: only what is guaranteed
- * ---------------------------------------------------------------- */
+/* ---- invalidation: only what is guaranteed --------------------------------------------------- */
 
 static void stale(void)
 {
@@ -304,8 +301,7 @@ static void stale(void)
     check_done("wp-off-takes-effect", &c);
 }
 
-/* ---- boundaries
- * ---------------------------------------------------------------------------------------------- */
+/* ---- boundaries ------------------------------------------------------------------------------ */
 
 FRAG(f_xchg, "xchg %eax, (%esi)");
 FRAG(f_fstp, "fld1; f_fstp_at: fstpl (%esi)");
@@ -408,9 +404,7 @@ static void crossing(void)
     check_done("crossing-fetch-runs", &c);
 }
 
-/* ---- restart
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- restart --------------------------------------------------------------------------------- */
 
 static volatile unsigned repairs;
 
@@ -484,6 +478,31 @@ static u32 get(u32 offset)
     u32 x;
     memcpy(&x, (u8 *)frames + offset, 4);
     return x;
+}
+
+/* INS to an absent page must not take the byte from the device before it can store it. The serial
+ * port in loopback, a byte in its receiver, is such a device; reading the byte empties it. */
+FRAG(r_insb, "insb");
+
+static void port_to_absent_page(void)
+{
+    struct cpu c = cpu_make(3, r_insb);
+
+    while (!(inb(0x3fd) & 0x40))
+        ;
+    outb(0x3fc, 0x13);
+    outb(0x3f8, 0x5a);
+    while (!(inb(0x3fd) & 1))
+        ;
+    memset(frames, 0, sizeof(frames));
+    c.edx = 0x3f8;
+    c.edi = LIN + 0x20;
+    c.eflags |= IOPL3;
+    c = paged(3, 0, &c);
+    u8 left = inb(0x3fd) & 1;
+    outb(0x3fc, 3);
+    check("restart-insb", c.vector == DONE && repairs == 1 && frames[0][0x20] == 0x5a &&
+                              c.edi == LIN + 0x21 && !left);
 }
 
 static void restart(void)
@@ -596,6 +615,7 @@ static void restart(void)
     c = paged(3, 0, &c);
     check("restart-repne-scasb", c.vector == DONE && c.edi == LIN + 0x1021 && (c.eflags & ZF));
 
+    port_to_absent_page();
     /* Without a pager: registers of a repeated instruction show how far it came. */
     for (u32 i = 0; i < 4; i++)
         pt[i] = (u32)frames[i] | US | P | RW;
@@ -613,8 +633,7 @@ static void restart(void)
     check("lods-fault-keeps-registers", c.vector == 14 && c.esi == LIN + 0x1ffe && c.eax == 0xe0);
 }
 
-/* ---- implicit supervisor accesses
- * ---------------------------------------------------------------------------- */
+/* ---- implicit supervisor accesses ------------------------------------------------------------ */
 
 FRAG(f_mov_fs, "mov %ecx, %fs");
 
@@ -649,9 +668,7 @@ static void system_structures(void)
     check_pf("descriptor-fault-has-no-user-bit", &c, 0, NEXT, f_mov_fs);
 }
 
-/* ---- PAE
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- PAE ------------------------------------------------------------------------------------- */
 
 static u64 pdpt[4] __attribute__((aligned(32)));
 static u64 pd[4][512] __attribute__((aligned(4096)));

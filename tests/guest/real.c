@@ -158,8 +158,7 @@ static void check_at(const char *name, struct rcpu c, u32 vector, u32 ip)
 }
 #define OFF(label, name) ((u32)((label) - (name)))
 
-/* ---- registers and addressing
- * -------------------------------------------------------------------------- */
+/* ---- registers and addressing ---------------------------------------------------------------- */
 
 FRAG16(r_basic,
        "mov $0x1234, %ax; mov $0x89abcdef, %ecx; mov %cs, %dx; mov %ss, %bp; mov %sp, %si");
@@ -238,8 +237,7 @@ static void addressing(void)
     check("xlat-wraps", (c.eax >> 8 & 0xff) == D(0x10) && (c.eax & 0xff) == D(0xef));
 }
 
-/* ---- transfers, interrupts, flags
- * ------------------------------------------------------------------------ */
+/* ---- transfers, interrupts, flags ------------------------------------------------------------ */
 
 FRAG16(
     r_lcall,
@@ -355,8 +353,7 @@ static void transfers(void)
     pic_mask(0xffff);
 }
 
-/* ---- strings, unreal, A20
- * ----------------------------------------------------------------------------------- */
+/* ---- strings, unreal, A20 -------------------------------------------------------------------- */
 
 FRAG16(r_movsb, "rep movsb");
 FRAG16(r_movsw, "rep movsw");

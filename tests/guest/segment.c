@@ -70,8 +70,7 @@ static struct cpu at(unsigned ring, const void *code, u16 fs, u32 esi)
     return c;
 }
 
-/* ---- limits and types
- * ------------------------------------------------------------------------------ */
+/* ---- limits and types ------------------------------------------------------------------------ */
 
 struct limit_row {
     const char *name;
@@ -234,8 +233,7 @@ static void code_limits(void)
     check_done("code-read-through-cs", &c);
 }
 
-/* ---- loading
- * ----------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static struct cpu load(unsigned ring, const void *code, u32 sel)
 {
@@ -332,8 +330,7 @@ static void local_table(void)
     lldt(0);
 }
 
-/* ---- cached descriptors
- * ------------------------------------------------------------------------------- */
+/* ---- cached descriptors ---------------------------------------------------------------------- */
 
 /* FS is loaded, the GDT entry changed under it, then used, then reloaded (ECX) and used again. */
 FRAG(f_cached, "mov %ecx, %fs; movl %fs:0, %eax; movl %edx, (%edi); movl %ebp, 4(%edi);"
@@ -396,8 +393,7 @@ static void cached_descriptors(void)
     check_eq("lgdt-reloads-nothing", x, 0x1111);
 }
 
-/* ---- 16-bit segments
- * ------------------------------------------------------------------------------------ */
+/* ---- 16-bit segments ------------------------------------------------------------------------- */
 
 /* Runs in a 16-bit code segment whose base is its own address. 66h makes 32-bit operations. */
 #define FRAG16(name, text)                                                                         \
@@ -498,8 +494,7 @@ static void sixteen_bit(void)
     stack16();
 }
 
-/* ---- conforming code, call gates, rings
- * ------------------------------------------------------------------ */
+/* ---- conforming code, call gates, rings ------------------------------------------------------ */
 
 FRAG(f_lcall, "lcall *(%edi); f_lcall_back: mov %cs, %edx");
 LABEL(f_lcall_back);
@@ -685,8 +680,7 @@ static void returns(void)
     check("iret-0-to-1", c.vector == DONE && c.cs == R1_CODE && c.ss == R1_DATA);
 }
 
-/* ---- FS, GS and wrap-around
- * -------------------------------------------------------------------------------- */
+/* ---- FS, GS and wrap-around ------------------------------------------------------------------ */
 
 FRAG(f_fs_gs, "movl %fs:4, %eax; movl %gs:4, %ebx; movl %ds:4(%esi), %ecx");
 FRAG(f_wrap, "movl %fs:0x10, %eax");

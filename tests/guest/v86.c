@@ -61,8 +61,7 @@ static void check_gp(const char *name, const struct cpu *c, u32 ip)
     check_fault(name, c, 13, 0, (void *)ip);
 }
 
-/* ---- plain code
- * ------------------------------------------------------------------------------------ */
+/* ---- plain code ------------------------------------------------------------------------------ */
 
 FRAG16(v_add, "mov $0x1234, %ax; add $0x1111, %ax; mov %cs, %bx; mov %ss, %cx; mov %sp, %dx");
 FRAG16(v_seg, "mov $0x2100, %ax; mov %ax, %ds; movb 0x10, %bl; mov %ds, %cx;"
@@ -115,8 +114,7 @@ static void plain(void)
     check("operand-prefix", c.vector == DONE && c.ebx == 0x12345678 && (c.ecx & 0xffff) == 0xfff0);
 }
 
-/* ---- what traps
- * ---------------------------------------------------------------------------------------- */
+/* ---- what traps ------------------------------------------------------------------------------ */
 
 FRAG16(v_cli, "cli; pushf; pop %ax");
 FRAG16(v_sti, "sti; pushf; pop %ax");
@@ -220,8 +218,7 @@ static void traps(void)
     tss.iomap = sizeof(tss);
 }
 
-/* ---- out of the mode
- * ------------------------------------------------------------------------------------ */
+/* ---- out of the mode ------------------------------------------------------------------------- */
 
 FRAG16(v_ud, "nop; ud2");
 FRAG16(v_div, "xor %cl, %cl; div %cl");

@@ -49,8 +49,7 @@ void *memset(void *d, int c, size_t n);
 void *memcpy(void *d, const void *s, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
-/* ---- the machine ------------------------------------------------------------------------------
- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 #define K_CODE      0x08 /* flat, by ring */
 #define K_DATA      0x10
@@ -103,8 +102,7 @@ void idt_set(u8 vector, u64 g);
 void idt_reset(u8 vector);
 void idt_no_error(u8 vector); /* a DPL 3 gate for "int n" of a vector that has error codes */
 
-/* ---- contexts ----------------------------------------------------------------------------------
- */
+/* ---- contexts -------------------------------------------------------------------------------- */
 
 struct cpu { /* offsets known to start.S */
     u32 eax, ecx, edx, ebx, esp, ebp, esi, edi;
@@ -144,8 +142,7 @@ void expect_done(const char *name, unsigned ring, const void *code);
     extern const char name[]
 #define LABEL(name) extern const char name[]
 
-/* ---- instructions ------------------------------------------------------------------------------
- */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 static inline void outb(u16 port, u8 x)
 {
