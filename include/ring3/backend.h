@@ -10,9 +10,9 @@ struct chardev;
 
 /* The device's side. All are called on the event loop thread with no backend lock held. */
 struct chardev_client {
-    size_t (*room)(void *opaque);                            /* bytes receive() would take now */
+    size_t (*room)(void *opaque);                              /* bytes receive() would take now */
     void (*receive)(void *opaque, const uint8_t *p, size_t n); /* n <= room() */
-    void (*writable)(void *opaque);                          /* after a short write: try again */
+    void (*writable)(void *opaque);                            /* after a short write: try again */
     void *opaque;
 };
 

@@ -8,10 +8,10 @@
 #include "ring3/types.h"
 
 /* A device's registers. `offset` is from the start of the mapping; `size` is a power of two
- * between min_size and max_size (bytes) and divides `offset`; values are little-endian in the low bits. Wider and
- * misaligned guest accesses are split by the bus into ascending aligned pieces. Narrower ones than min_size: the
- * bus reads the containing min_size register and extracts; such writes are passed at min_size
- * with the other bytes 0. Called on a vCPU thread. */
+ * between min_size and max_size (bytes) and divides `offset`; values are little-endian in the low
+ * bits. Wider and misaligned guest accesses are split by the bus into ascending aligned pieces.
+ * Narrower ones than min_size: the bus reads the containing min_size register and extracts; such
+ * writes are passed at min_size with the other bytes 0. Called on a vCPU thread. */
 struct io_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, unsigned size, uint64_t value);

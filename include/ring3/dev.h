@@ -34,9 +34,11 @@ struct state_field {
     size_t size;      /* bytes of one element: 1, 2, 4 or 8 */
     size_t count;     /* elements; 1 for scalars */
 };
+/* clang-format off */
 #define STATE(type, field) {#field, offsetof(type, field), sizeof(((type *)0)->field), 1}
 #define STATE_ARRAY(type, field)                                                                   \
     {#field, offsetof(type, field), sizeof(((type *)0)->field[0]), ARRAY_LEN(((type *)0)->field)}
+/* clang-format on */
 
 struct device;
 struct device_ops {
@@ -51,8 +53,8 @@ struct device_ops {
 /* Embedded first in each device's struct. */
 struct device {
     const struct device_ops *ops;
-    const char *instance;  /* "com1"; kept by reference */
-    struct device *next;   /* the VM's list, in order of construction */
+    const char *instance; /* "com1"; kept by reference */
+    struct device *next;  /* the VM's list, in order of construction */
 };
 
 /* What a device constructor may use. Boards fill it in; the pointers outlive the device. */

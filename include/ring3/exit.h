@@ -7,6 +7,7 @@
 
 #include "ring3/types.h"
 
+/* clang-format off */
 /*      kind          name           meaning */
 #define EXIT_KINDS(X)                                                                              \
     X(EXIT_ATTENTION, "attention",   "asked to leave: stop, time-out, or instruction budget")      \
@@ -25,6 +26,7 @@ enum exit_kind {
 #undef X
     EXIT_KIND_COUNT
 };
+/* clang-format on */
 
 struct vm_exit {
     enum exit_kind kind;

@@ -31,8 +31,8 @@ struct isa_ops {
      * precise on return. vCPU thread. */
     void (*interpret)(struct vcpu *v, uint64_t budget, struct vm_exit *x);
 
-    uint64_t (*pc)(const struct vcpu *v);              /* linear address of the next instruction */
-    void (*dump)(const struct vcpu *v, FILE *out);     /* registers, readable */
+    uint64_t (*pc)(const struct vcpu *v);          /* linear address of the next instruction */
+    void (*dump)(const struct vcpu *v, FILE *out); /* registers, readable */
     void (*post_mortem)(const struct vcpu *v, FILE *out); /* chain of faults, last branches */
 };
 

@@ -36,7 +36,8 @@ uint64_t phys_ram_bytes(const struct phys *p);
 int phys_ram_fd(const struct phys *p); /* the memfd; owned by phys */
 
 /* Board wiring, before the VM runs: show RAM [ram_offset, +len) at gpa. All page multiples.
- * -EEXIST if a page already shows something, -EINVAL if the range is not within RAM or PHYS_LIMIT. */
+ * -EEXIST if a page already shows something, -EINVAL if the range is not within RAM or PHYS_LIMIT.
+ */
 int phys_map_ram(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);
 /* The same, but guest writes are dropped. */
 int phys_map_rom(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);

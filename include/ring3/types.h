@@ -21,19 +21,25 @@ typedef struct {
 
 #define PAGE_SHIFT 12
 #define PAGE_BYTES ((uint64_t)1 << PAGE_SHIFT)
-#define PAGE_MASK (~(PAGE_BYTES - 1))
+#define PAGE_MASK  (~(PAGE_BYTES - 1))
 
-static inline gpfn_t gpa_page(gpa_t a) { return (gpfn_t){a >> PAGE_SHIFT}; }
-static inline gvpn_t gva_page(gva_t a) { return (gvpn_t){a >> PAGE_SHIFT}; }
+static inline gpfn_t gpa_page(gpa_t a)
+{
+    return (gpfn_t){a >> PAGE_SHIFT};
+}
+static inline gvpn_t gva_page(gva_t a)
+{
+    return (gvpn_t){a >> PAGE_SHIFT};
+}
 
 #define NS_PER_SEC UINT64_C(1000000000)
-#define KIB UINT64_C(1024)
-#define MIB (1024 * KIB)
-#define GIB (1024 * MIB)
+#define KIB        UINT64_C(1024)
+#define MIB        (1024 * KIB)
+#define GIB        (1024 * MIB)
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define ARRAY_LEN(a)                  (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
+#define likely(x)                     __builtin_expect(!!(x), 1)
+#define unlikely(x)                   __builtin_expect(!!(x), 0)
 
 #endif

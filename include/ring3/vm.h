@@ -47,25 +47,25 @@ struct vm {
     struct loop *loop;
     struct phys *mem;
     struct bus *mmio, *pio;
-    struct vcpu *vcpu;          /* one, so far */
-    struct device *devices;     /* list, newest first; freed in that order */
-    struct chardev *console;    /* first serial port and debug console; owned */
-    void *board_state;          /* the board's own; freed by a device in the list */
+    struct vcpu *vcpu;       /* one, so far */
+    struct device *devices;  /* list, newest first; freed in that order */
+    struct chardev *console; /* first serial port and debug console; owned */
+    void *board_state;       /* the board's own; freed by a device in the list */
     bool engine_attached;
     pthread_t vcpu_thread;
     bool vcpu_thread_started;
     pthread_mutex_t stop_lock;
-    bool stopped;               /* under stop_lock: the first vm_stop wins */
-    int exit_code;              /* under stop_lock; valid once stopped */
+    bool stopped;                     /* under stop_lock: the first vm_stop wins */
+    int exit_code;                    /* under stop_lock; valid once stopped */
     char stop_id[32], stop_text[256]; /* under stop_lock; text is "" for a plain power-off */
-    uint64_t created_ns;        /* host monotonic, for statistics */
-    _Atomic bool reset_wanted;  /* a device pulsed the reset line */
+    uint64_t created_ns;              /* host monotonic, for statistics */
+    _Atomic bool reset_wanted;        /* a device pulsed the reset line */
 };
 
 /* Make clock, loop, memory, buses, board and guest image. `console` passes into the VM's hands
  * even on error. 0 or -errno. */
-int vm_build(struct vm *vm, const struct vm_config *config, struct log log,
-             struct chardev *console, struct err *e);
+int vm_build(struct vm *vm, const struct vm_config *config, struct log log, struct chardev *console,
+             struct err *e);
 /* Also right for a half-built VM. */
 void vm_free(struct vm *vm);
 

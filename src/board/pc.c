@@ -28,8 +28,7 @@
 #include "ring3/devices/port80.h"
 #include "ring3/devices/port92.h"
 
-/* ---- what is only wires ------------------------------------------------------------------------
- */
+/* ---- what is only wires ---------------------------------------------------------------------- */
 
 /* The interrupt controller's output to the processor's INTR pin. */
 static void intr_pin(void *opaque, unsigned n, int level)
@@ -100,8 +99,7 @@ static void pc_device_free(struct device *d)
 static const struct device_ops pc_device_ops = {
     .name = "pc", .reset = pc_device_reset, .free = pc_device_free};
 
-/* ---- construction ------------------------------------------------------------------------------
- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
 static int build_memory(struct vm *vm, struct err *e)
 {

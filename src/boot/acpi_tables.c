@@ -166,8 +166,7 @@ static void build_fadt(uint8_t *p, const struct acpi_config *c)
     header(p, "FACP", FADT_BYTES, FADT_REVISION);
 }
 
-/* ---- DSDT -------------------------------------------------------------------------------------
- */
+/* ---- DSDT ------------------------------------------------------------------------------------ */
 
 static const struct chip {
     unsigned flag;

@@ -43,8 +43,7 @@ struct run {
     int output_errnum;         /* why output became impossible, or 0 */
 };
 
-/* ---- the console's callbacks, on the loop thread ------------------------------------------------
- */
+/* ---- the console's callbacks, on the loop thread --------------------------------------------- */
 
 #define FAIL_ON_TEXT       "guest output matched --fail-on '%s'"
 #define EXPECT_TEXT        "guest output matched --expect '%s': done"

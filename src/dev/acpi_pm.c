@@ -47,8 +47,7 @@ struct acpi_pm {
     uint8_t smi_command, smi_status;
 };
 
-/* ---- the counter ------------------------------------------------------------------------------
- */
+/* ---- the counter ----------------------------------------------------------------------------- */
 
 static uint64_t ticks_now(const struct acpi_pm *s)
 {
@@ -68,8 +67,7 @@ static uint64_t timer_read(void *opaque, uint64_t offset, unsigned size)
     return ticks_now(opaque) & TIMER_MASK;
 }
 
-/* ---- status and interrupt ---------------------------------------------------------------------
- */
+/* ---- status and interrupt -------------------------------------------------------------------- */
 
 /* lock held, in all below. */
 static void note_toggle(struct acpi_pm *s)
@@ -104,8 +102,7 @@ static void status_clear(struct acpi_pm *s, uint16_t bits)
         s->toggle = (ticks_now(s) / TIMER_HALF + 1) * TIMER_HALF;
 }
 
-/* ---- PM1 registers ----------------------------------------------------------------------------
- */
+/* ---- PM1 registers --------------------------------------------------------------------------- */
 
 static uint16_t *pm1_register(struct acpi_pm *s, uint64_t offset)
 {
@@ -213,8 +210,7 @@ void acpi_pm_power_button(struct device *d)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- device -----------------------------------------------------------------------------------
- */
+/* ---- device ---------------------------------------------------------------------------------- */
 
 static const struct block {
     uint16_t base, len;

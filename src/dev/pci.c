@@ -91,8 +91,7 @@ static void bars_update(struct pci_host *p, struct pci_func *f)
     }
 }
 
-/* ---- interrupt pins ---------------------------------------------------------------------------
- */
+/* ---- interrupt pins -------------------------------------------------------------------------- */
 
 static unsigned pirq_of(const struct pci_func *f)
 {
@@ -142,8 +141,7 @@ static bool pin_level(struct pci_func *f)
     return level;
 }
 
-/* ---- configuration accesses -------------------------------------------------------------------
- */
+/* ---- configuration accesses ------------------------------------------------------------------ */
 
 /* The function and register that the address register and a data port offset select. */
 static struct pci_func *selected(const struct pci_host *p, unsigned offset, unsigned *at)
@@ -236,8 +234,7 @@ static void address_write(void *opaque, uint64_t offset, unsigned size, uint64_t
 static const struct io_ops address_ops = {address_read, address_write, 1, 4};
 static const struct io_ops data_ops = {data_read, data_write, 1, 4};
 
-/* ---- functions --------------------------------------------------------------------------------
- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 static void put_config(uint8_t *p, uint32_t value, unsigned bytes)
 {
@@ -327,8 +324,7 @@ void pci_func_restored(struct pci_func *f)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* ---- the host ---------------------------------------------------------------------------------
- */
+/* ---- the host -------------------------------------------------------------------------------- */
 
 static void host_reset(struct device *d)
 {

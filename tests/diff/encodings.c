@@ -100,8 +100,7 @@ static bool isa_wanted(ZydisISASet set)
     return memchr(wanted, (int)set, sizeof(wanted)) != NULL;
 }
 
-/* ---- keys --------------------------------------------------------------------------------------
- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static ZydisRegisterClass visible_class(const ZydisDecodedInstruction *in,
                                         const ZydisDecodedOperand *ops)
@@ -166,8 +165,7 @@ const char *or_key_name(uint16_t key)
     return ZydisMnemonicGetString((ZydisMnemonic)key);
 }
 
-/* ---- building the list -------------------------------------------------------------------------
- */
+/* ---- building the list ----------------------------------------------------------------------- */
 
 #define HAS_REP (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)
 

@@ -65,8 +65,7 @@ static bool uses_save_area(ZydisMnemonic m)
            m == ZYDIS_MNEMONIC_FXRSTOR;
 }
 
-/* ---- bytes -------------------------------------------------------------------------------------
- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* short_address: the instruction has 16-bit addresses. */
 static uint8_t pick_modrm(struct builder *b, const struct or_encoding *enc, bool short_address)
@@ -178,8 +177,7 @@ static bool random_candidate(struct builder *b, const struct or_encoding *enc, s
     return add_lock(b, k);
 }
 
-/* ---- registers ---------------------------------------------------------------------------------
- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static int gpr_number(ZydisRegister r)
 {
@@ -230,8 +228,7 @@ static uint32_t stack_offset(const struct builder *b)
     return OR_STACK - b->mode->seg[X86_SS].base;
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------
- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 static const struct or_seg *segment_of(const struct builder *b, ZydisRegister seg)
 {
@@ -335,8 +332,7 @@ static bool steer_all(struct builder *b, struct candidate *k)
     return good;
 }
 
-/* ---- per instruction ---------------------------------------------------------------------------
- */
+/* ---- per instruction ------------------------------------------------------------------------- */
 
 static void add_patch(struct builder *b, uint32_t addr, uint32_t size, uint64_t value)
 {
@@ -490,8 +486,7 @@ static void note_flags(struct builder *b, const struct candidate *k)
     b->undefined |= f->undefined;
 }
 
-/* ---- cases -------------------------------------------------------------------------------------
- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static const struct or_encoding *pick_encoding(struct builder *b, bool first)
 {
@@ -633,8 +628,7 @@ void or_generate(struct or_generator *g, uint64_t seed, uint64_t index, struct o
     resolve_branches(&b);
 }
 
-/* ---- the generator -----------------------------------------------------------------------------
- */
+/* ---- the generator --------------------------------------------------------------------------- */
 
 struct or_generator *or_generator_new(const char *only, bool strict, unsigned modes, struct err *e)
 {

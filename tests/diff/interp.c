@@ -49,8 +49,7 @@ struct or_interp {
     gpa_t code, data, save, stack;
 };
 
-/* ---- the address space -------------------------------------------------------------------------
- */
+/* ---- the address space ----------------------------------------------------------------------- */
 
 static uint64_t get64(struct or_interp *i, gpa_t a)
 {

@@ -191,8 +191,7 @@ unsigned or_generator_coverage(const struct or_generator *g, bool list, FILE *ou
 /* Disassemble a case, one instruction a line. */
 void or_print_code(const struct or_generator *g, const struct or_case *c, FILE *out);
 
-/* ---- native.c: the host processor, in a helper process ----------------------------------------
- */
+/* ---- native.c: the host processor, in a helper process --------------------------------------- */
 
 #define OR_BATCH 64
 struct or_native;
@@ -219,8 +218,7 @@ struct or_shared {
     } slot[OR_BATCH];
 };
 
-/* ---- interp.c ---------------------------------------------------------------------------------
- */
+/* ---- interp.c -------------------------------------------------------------------------------- */
 
 struct or_interp;
 int or_interp_new(const struct or_image *base, const uint8_t ro[OR_RO_BYTES],

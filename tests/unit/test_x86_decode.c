@@ -125,15 +125,15 @@ static void undefined_encodings_decode_to_ud(void **state)
         uint8_t code[8];
         unsigned n;
     } cases[] = {
-        {{0x0f, 0x0b}, 2},                   /* ud2 */
-        {{0xf0, 0x89, 0x18}, 3},             /* lock mov */
-        {{0xf0, 0x01, 0xd8}, 3},             /* lock add eax, ebx: no memory */
-        {{0x8e, 0xc8}, 2},                   /* mov cs, ax */
-        {{0xc5, 0xf8, 0x28, 0xc1}, 4},       /* vmovaps: AVX is not offered */
-        {{0x0f, 0x38, 0x00, 0xc1}, 4},       /* pshufb: SSSE3 */
-        {{0xf2, 0x0f, 0xd0, 0xc1}, 4},       /* addsubps: SSE3 */
-        {{0x0f, 0x05}, 2},                   /* syscall */
-        {{0x0f, 0x01, 0xc1}, 3},             /* vmcall */
+        {{0x0f, 0x0b}, 2},             /* ud2 */
+        {{0xf0, 0x89, 0x18}, 3},       /* lock mov */
+        {{0xf0, 0x01, 0xd8}, 3},       /* lock add eax, ebx: no memory */
+        {{0x8e, 0xc8}, 2},             /* mov cs, ax */
+        {{0xc5, 0xf8, 0x28, 0xc1}, 4}, /* vmovaps: AVX is not offered */
+        {{0x0f, 0x38, 0x00, 0xc1}, 4}, /* pshufb: SSSE3 */
+        {{0xf2, 0x0f, 0xd0, 0xc1}, 4}, /* addsubps: SSE3 */
+        {{0x0f, 0x05}, 2},             /* syscall */
+        {{0x0f, 0x01, 0xc1}, 3},       /* vmcall */
     };
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         struct x86_insn in;

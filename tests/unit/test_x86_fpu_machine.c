@@ -139,8 +139,7 @@ static void environment_of_real_mode_code(void **state)
     x86_fpu_park(v);
 }
 
-/* ---- in the interpreter's loop -----------------------------------------------------------------
- */
+/* ---- in the interpreter's loop --------------------------------------------------------------- */
 
 static void interpret(struct x86_vcpu *v, const uint8_t *code, unsigned n, unsigned insns)
 {

@@ -56,8 +56,7 @@ const struct x86_op *x86_op_row(const struct x86_decoder *d, unsigned mnemonic)
     return mnemonic < X86_MN_END ? d->rows[mnemonic] : NULL;
 }
 
-/* ---- handlers decode itself hands out ----------------------------------------------------------
- */
+/* ---- handlers decode itself hands out -------------------------------------------------------- */
 
 void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in)
 {

@@ -165,8 +165,7 @@ void x86_compare(uint32_t a, uint32_t b, unsigned size, uint16_t *cc);
 /* Raises #UD: for table slots no encoding reaches. (decode.c) */
 void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in);
 
-/* ---- decode ------------------------------------------------------------------------------------
- */
+/* ---- decode ---------------------------------------------------------------------------------- */
 
 /* Decode `n` (1 to 15) bytes for a code segment of `code_size` 2 or 4 bytes. Returns true and
  * fills *in; false when the bytes end too early (more are needed). Undefined opcodes decode to a

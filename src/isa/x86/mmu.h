@@ -98,8 +98,7 @@ void x86_stack_write(struct x86_vcpu *v, const struct x86_seg *ss, unsigned cpl,
 uint32_t x86_stack_read(struct x86_vcpu *v, const struct x86_seg *ss, unsigned cpl, uint32_t off,
                         unsigned size, enum x86_vector vector, uint32_t error);
 
-/* ---- translation and TLB -----------------------------------------------------------------------
- */
+/* ---- translation and TLB --------------------------------------------------------------------- */
 
 enum x86_access { X86_READ, X86_WRITE, X86_FETCH };
 

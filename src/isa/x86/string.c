@@ -232,9 +232,7 @@ static void op_scas(struct x86_vcpu *v, const struct x86_insn *in)
     repeat(v, in, scas_once, in->prefix & X86_PFX_REPNE ? WHILE_NZ : WHILE_ZF);
 }
 
-/* ---- ports
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 static uint32_t port_read(struct x86_vcpu *v, uint16_t port, unsigned size)
 {

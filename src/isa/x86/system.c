@@ -247,9 +247,7 @@ static void op_wrmsr(struct x86_vcpu *v, const struct x86_insn *in)
 
 static void op_nothing(struct x86_vcpu *v, const struct x86_insn *in) {}
 
-/* ---- rows
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 #define ROW(m, c, fn)                                                                              \
     {                                                                                              \

@@ -29,16 +29,25 @@ enum x86_sys_type {
     X86_TRAP_GATE32 = 15,
 };
 #define X86_TYPE_BUSY 2u /* bit of a TSS type */
-#define X86_TYPE_32 8u   /* bit of a TSS or gate type */
+#define X86_TYPE_32   8u /* bit of a TSS or gate type */
 
 /* Access-rights of a raw descriptor in the form of x86_seg.attr. */
 static inline uint16_t x86_desc_attr(const struct x86_desc *d)
 {
     return (uint16_t)(d->hi >> 8 & 0xf0ff);
 }
-static inline unsigned x86_desc_type(const struct x86_desc *d) { return d->hi >> 8 & SEG_TYPE; }
-static inline unsigned x86_desc_dpl(const struct x86_desc *d) { return d->hi >> 13 & 3; }
-static inline bool x86_desc_present(const struct x86_desc *d) { return d->hi >> 8 & SEG_P; }
+static inline unsigned x86_desc_type(const struct x86_desc *d)
+{
+    return d->hi >> 8 & SEG_TYPE;
+}
+static inline unsigned x86_desc_dpl(const struct x86_desc *d)
+{
+    return d->hi >> 13 & 3;
+}
+static inline bool x86_desc_present(const struct x86_desc *d)
+{
+    return d->hi >> 8 & SEG_P;
+}
 static inline bool x86_desc_is_code(const struct x86_desc *d)
 {
     return (d->hi >> 8 & (SEG_S | SEG_CODE)) == (SEG_S | SEG_CODE);
@@ -81,8 +90,7 @@ struct x86_seg x86_seg_build(struct x86_vcpu *v, uint16_t sel, const struct x86_
 struct x86_seg x86_seg_real(const struct x86_seg *old, uint16_t sel, bool v86);
 /* A data or readable code segment for ES, DS, FS, GS at privilege cpl; null makes an unusable
  * one. Faults: vector(sel), #NP(sel). */
-struct x86_seg x86_data_seg(struct x86_vcpu *v, uint16_t sel, unsigned cpl,
-                            enum x86_vector vector);
+struct x86_seg x86_data_seg(struct x86_vcpu *v, uint16_t sel, unsigned cpl, enum x86_vector vector);
 /* A stack segment for privilege cpl. Faults: vector(sel), #SS(sel) when not present. */
 struct x86_seg x86_stack_seg(struct x86_vcpu *v, uint16_t sel, unsigned cpl,
                              enum x86_vector vector);
@@ -104,18 +112,17 @@ uint32_t x86_stack_pop(struct x86_vcpu *v, struct x86_stack *st, unsigned size);
 /* SS and eSP; the caller ends with x86_set_cpl or x86_update_mode. */
 void x86_stack_commit(struct x86_vcpu *v, const struct x86_stack *st);
 
-/* ---- far.c ------------------------------------------------------------------------------------- */
+/* ---- far.c ----------------------------------------------------------------------------------- */
 
 /* Flags an IRET may load, before privilege takes some away. VM, VIF and VIP come on top where
  * they are allowed. */
-#define X86_FLAGS                                                                                  \
-    (FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_ID)
+#define X86_FLAGS (FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_ID)
 
 /* Continue at cs:eip at privilege cpl and log the branch. Recomputes what depends on the mode if
  * cpl changes. Last step of a far transfer: all checks made, flags and other segments set. */
 void x86_commit_code(struct x86_vcpu *v, const struct x86_seg *cs, unsigned cpl, uint32_t eip);
 
-/* ---- event.c ----------------------------------------------------------------------------------- */
+/* ---- event.c --------------------------------------------------------------------------------- */
 
 enum x86_event {
     X86_EVENT_FAULT,    /* processor exception: eip is restored to insn_eip for faults */
@@ -139,7 +146,7 @@ void x86_deliver_int1(struct x86_vcpu *v);
 void x86_deliver_real(struct x86_vcpu *v, uint8_t vector, uint32_t table, uint16_t flags,
                       uint32_t clear);
 
-/* ---- task.c ------------------------------------------------------------------------------------ */
+/* ---- task.c ---------------------------------------------------------------------------------- */
 
 enum x86_task_cause { X86_TASK_JUMP, X86_TASK_CALL, X86_TASK_IRET, X86_TASK_GATE_EVENT };
 /* Hardware task switch to the TSS `sel`. For events with an error code, it is pushed on the new

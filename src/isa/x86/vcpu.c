@@ -103,9 +103,7 @@ static void code_written(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons)
         vcpu_attend(&v->base, ATTN_CODE);
 }
 
-/* ---- life
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void reset(struct vcpu *base)
 {
