@@ -25,6 +25,7 @@ libzydis-dev   x86 instruction decoder
 check_needs="$demo_needs
 libcmocka-dev  unit tests
 clang-format   source format check
+acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
 "
 
