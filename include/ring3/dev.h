@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What every chip model is: registers on a bus, interrupt lines out, timers, and a table that
  * names its state. Devices know no processor. Threads: register handlers run on a vCPU thread,
- * timers and backend callbacks on the event loop thread; each device has its own mutex.
+ * backend callbacks on the event loop thread, timers on
+ * either; each device has its own mutex.
  * Lock order: a device may raise interrupt lines while it holds its lock; an interrupt controller
  * never calls back into a device. */
 #ifndef RING3_DEV_H

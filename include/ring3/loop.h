@@ -23,6 +23,12 @@ void loop_unwatch(struct loop *l, int fd); /* loop thread, or while the loop doe
 /* Run fn once on the loop thread, soon. Any thread; at most 64 may be waiting (-EAGAIN). */
 int loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque);
 
+/* A halted processor serves the clock's timers itself, which saves waking this thread and then that
+ * one for each tick of the guest. Between the two calls the loop runs no timer; `moved` is called,
+ * from any other thread, when the earliest deadline moves. Both on the vCPU thread. */
+void loop_timers_borrow(struct loop *l, void (*moved)(void *opaque), void *opaque);
+void loop_timers_return(struct loop *l);
+
 /* Serve events until loop_quit. Returns 0, or -errno when the host's epoll fails. */
 int loop_run(struct loop *l, struct err *e);
 void loop_quit(struct loop *l); /* any thread, async-signal-safe */

@@ -28,6 +28,7 @@ enum {
     ATTN_NMI = 1 << 2,       /* an NMI edge is latched */
     ATTN_RESET = 1 << 3,     /* INIT/reset line pulsed */
     ATTN_CODE = 1 << 4,      /* another thread wrote to pages with decoded code */
+    ATTN_TIMER = 1 << 5,     /* an earlier timer while this halted processor serves the clock */
     ATTN_ISA = 1 << 8,       /* this and higher bits: the ISA's own, set by its own thread */
 };
 
@@ -69,7 +70,8 @@ struct vcpu {
 void vcpu_attend(struct vcpu *v, uint32_t bits);
 /* Clear bits. Any thread. */
 void vcpu_unattend(struct vcpu *v, uint32_t bits);
-/* Sleep until attention & bits is nonzero. vCPU thread. */
-void vcpu_wait(struct vcpu *v, uint32_t bits);
+/* Sleep until attention & bits is nonzero or timeout_ns (UINT64_MAX: never) have passed; may
+ * return early. vCPU thread. */
+void vcpu_wait(struct vcpu *v, uint32_t bits, uint64_t timeout_ns);
 
 #endif

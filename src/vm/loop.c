@@ -43,12 +43,15 @@ struct loop {
     struct clock *clock;
     _Atomic bool quit;
 
-    pthread_mutex_t lock; /* guards the fields down to `armed_ns` */
+    pthread_mutex_t lock; /* guards the fields down to `borrower` */
     struct watch *watches;
     uint32_t generation;
     struct post posts[MAX_POSTS];
     unsigned post_count;
-    uint64_t armed_ns; /* guest time the timerfd is set to; TIMER_NEVER when it is off */
+    uint64_t armed_ns;           /* guest time the timerfd is set to; TIMER_NEVER when it is off */
+    void (*moved)(void *opaque); /* not NULL: the thread `borrower` runs the timers */
+    void *moved_opaque;
+    pthread_t borrower;
 
     pthread_t thread; /* valid while `running` */
     _Atomic bool running;
@@ -67,7 +70,7 @@ static void wake(struct loop *l)
 static void arm_timer(struct loop *l)
 {
     pthread_mutex_lock(&l->lock);
-    uint64_t deadline = clock_next_deadline(l->clock);
+    uint64_t deadline = l->moved ? TIMER_NEVER : clock_next_deadline(l->clock);
     if (deadline != l->armed_ns) {
         struct itimerspec t = {0};
         if (deadline != TIMER_NEVER) {
@@ -89,7 +92,35 @@ static void rearm(void *opaque)
     struct loop *l = opaque;
     if (l->running && pthread_equal(pthread_self(), l->thread) && l->in_timers)
         return;
+    pthread_mutex_lock(&l->lock);
+    bool own = l->moved && pthread_equal(pthread_self(), l->borrower);
+    void (*moved)(void *) = l->moved;
+    void *moved_opaque = l->moved_opaque;
+    pthread_mutex_unlock(&l->lock);
+    if (!moved)
+        arm_timer(l);
+    else if (!own) /* the borrower looks at the clock before it sleeps */
+        moved(moved_opaque);
+}
+
+static void set_borrower(struct loop *l, void (*moved)(void *opaque), void *opaque)
+{
+    pthread_mutex_lock(&l->lock);
+    l->moved = moved;
+    l->moved_opaque = opaque;
+    l->borrower = pthread_self();
+    pthread_mutex_unlock(&l->lock);
     arm_timer(l);
+}
+
+void loop_timers_borrow(struct loop *l, void (*moved)(void *opaque), void *opaque)
+{
+    set_borrower(l, moved, opaque);
+}
+
+void loop_timers_return(struct loop *l)
+{
+    set_borrower(l, NULL, NULL);
 }
 
 static void run_timers(struct loop *l)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The vCPU thread: let the engine run guest code, serve the exit, repeat.
  *
- * Two ways to pass time. With the real clock the event loop runs timers and a halted processor
- * sleeps until somebody sets a bit of its attention word. With the virtual clock this thread
+ * Two ways to pass time. With the real clock the event loop runs timers while the
+ * processor does; a halted processor runs them itself, sleeping until the next deadline or until
+ * somebody sets a bit of its attention word. With the virtual clock this thread
  * owns time: each retired instruction is VIRTUAL_NS_PER_INSTRUCTION nanoseconds, timers run here
  * between slices that end no later than the next deadline, and a halted processor jumps to that
  * deadline. Virtual time needs an instruction budget, so it runs isa->interpret whatever engine
@@ -42,11 +43,36 @@ static void jump_to_wakeup(struct vm *vm, uint32_t wake)
     while (!(atomic_load(&v->attention) & wake)) {
         uint64_t now = clock_now_ns(vm->clock), deadline = clock_next_deadline(vm->clock);
         if (deadline == TIMER_NEVER) {
-            vcpu_wait(v, wake); /* only input or a stop can help now */
+            vcpu_wait(v, wake, UINT64_MAX); /* only input or a stop can help now */
             return;
         }
         clock_advance(vm->clock, deadline > now ? deadline - now : 0);
     }
+}
+
+static void timer_moved(void *opaque)
+{
+    vcpu_attend(opaque, ATTN_TIMER);
+}
+
+/* Real time: run the clock's timers here until one of them, or another thread, ends the halt. */
+static void sleep_and_serve_timers(struct vm *vm, uint32_t wake)
+{
+    struct vcpu *v = vm->vcpu;
+    if (atomic_load(&v->attention) & wake)
+        return;
+    loop_timers_borrow(vm->loop, timer_moved, v);
+    for (;;) {
+        vcpu_unattend(v, ATTN_TIMER);
+        uint64_t deadline = clock_run_due(vm->clock), now = clock_now_ns(vm->clock);
+        if (atomic_load(&v->attention) & wake)
+            break;
+        vcpu_wait(v, wake | ATTN_TIMER,
+                  deadline == TIMER_NEVER ? UINT64_MAX
+                  : deadline > now        ? deadline - now
+                                          : 0);
+    }
+    loop_timers_return(vm->loop);
 }
 
 void run_halted(struct vm *vm, uint32_t wake)
@@ -58,7 +84,7 @@ void run_halted(struct vm *vm, uint32_t wake)
     if (vm->config.clock == CLOCK_VIRTUAL)
         jump_to_wakeup(vm, wake);
     else
-        vcpu_wait(v, wake);
+        sleep_and_serve_timers(vm, wake);
     v->stats.idle_ns += host_now_ns() - start;
 }
 

@@ -15,18 +15,26 @@
 #include <linux/futex.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-static long futex(_Atomic uint32_t *word, int op, uint32_t value)
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
-    return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+    struct timespec t = {(time_t)(timeout_ns / NS_PER_SEC), (long)(timeout_ns % NS_PER_SEC)};
+    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value,
+            timeout_ns == UINT64_MAX ? NULL : &t, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
 void vcpu_attend(struct vcpu *v, uint32_t bits)
 {
     uint32_t old = atomic_fetch_or(&v->attention, bits);
     if ((old & bits) != bits && atomic_load(&v->asleep))
-        futex(&v->attention, FUTEX_WAKE, INT_MAX);
+        futex_wake(&v->attention);
 }
 
 void vcpu_unattend(struct vcpu *v, uint32_t bits)
@@ -34,14 +42,16 @@ void vcpu_unattend(struct vcpu *v, uint32_t bits)
     atomic_fetch_and(&v->attention, ~bits);
 }
 
-void vcpu_wait(struct vcpu *v, uint32_t bits)
+void vcpu_wait(struct vcpu *v, uint32_t bits, uint64_t timeout_ns)
 {
     atomic_store(&v->asleep, true);
     for (;;) {
         uint32_t now = atomic_load(&v->attention);
         if (now & bits)
             break;
-        futex(&v->attention, FUTEX_WAIT, now); /* EAGAIN and EINTR: look again */
+        futex_wait(&v->attention, now, timeout_ns); /* EAGAIN and EINTR: look again */
+        if (timeout_ns != UINT64_MAX)
+            break; /* how much is left is the caller's to know */
     }
     atomic_store(&v->asleep, false);
 }

@@ -20,7 +20,7 @@ static void *sleeper(void *opaque)
 {
     struct race *r = opaque;
     for (unsigned i = 0; i < ROUNDS; i++) {
-        vcpu_wait(&r->v, ATTN_INTERRUPT);
+        vcpu_wait(&r->v, ATTN_INTERRUPT, UINT64_MAX);
         vcpu_unattend(&r->v, ATTN_INTERRUPT);
         atomic_fetch_add(&r->served, 1);
     }
@@ -50,7 +50,7 @@ static void wait_returns_at_once_when_a_bit_is_set(void **state)
     struct vcpu v = {0};
     vcpu_attend(&v, ATTN_NMI);
     alarm(5);
-    vcpu_wait(&v, ATTN_NMI | ATTN_STOP);
+    vcpu_wait(&v, ATTN_NMI | ATTN_STOP, UINT64_MAX);
     alarm(0);
     assert_int_equal(v.attention, ATTN_NMI);
     assert_false(v.asleep);
@@ -61,7 +61,7 @@ static void wait_returns_at_once_when_a_bit_is_set(void **state)
 static void *wait_for_stop(void *opaque)
 {
     struct race *r = opaque;
-    vcpu_wait(&r->v, ATTN_STOP);
+    vcpu_wait(&r->v, ATTN_STOP, UINT64_MAX);
     atomic_store(&r->served, 1);
     return NULL;
 }
