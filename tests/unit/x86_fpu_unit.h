@@ -114,7 +114,7 @@ static bool decode(const uint8_t *code, struct x86_insn *in)
                             .asize = 4,
                             .seg = X86_DS,
                             .opcode = z.opcode,
-                            .map = (uint8_t)z.opcode_map,
+                            .prefix = z.opcode_map == ZYDIS_OPCODE_MAP_0F ? X86_PFX_0F : 0,
                             .imm = (uint32_t)z.raw.imm[0].value.u,
                             .base = X86_GPR_ZERO,
                             .index = X86_GPR_ZERO,
@@ -128,9 +128,9 @@ static bool decode(const uint8_t *code, struct x86_insn *in)
     in->has_mem = (z.attributes & ZYDIS_ATTRIB_HAS_MODRM) && z.raw.modrm.mod != 3;
     if (in->has_mem)
         in->base = z.raw.modrm.rm;
-    if (in->map == 1 && z.mnemonic == ZYDIS_MNEMONIC_MOVSD)
+    if (z.opcode_map == ZYDIS_OPCODE_MAP_0F && z.mnemonic == ZYDIS_MNEMONIC_MOVSD)
         in->mnemonic = X86_MN_MOVSD_SSE;
-    if (in->map == 1 && z.mnemonic == ZYDIS_MNEMONIC_CMPSD)
+    if (z.opcode_map == ZYDIS_OPCODE_MAP_0F && z.mnemonic == ZYDIS_MNEMONIC_CMPSD)
         in->mnemonic = X86_MN_CMPSD_SSE;
     const struct x86_op *row = find_row(in->mnemonic);
     in->fn = row ? row->any : NULL;

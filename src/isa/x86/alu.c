@@ -339,7 +339,7 @@ static void op_imul23(struct x86_vcpu *v, const struct x86_insn *in)
 {
     uint32_t b =
         in->has_mem ? x86_rm_get(v, in, in->r1, in->opsize) : x86_reg_get(v, in->r1, in->opsize);
-    bool three = in->map == 0; /* 69, 6B */
+    bool three = !(in->prefix & X86_PFX_0F); /* 69, 6B */
     uint32_t a = three ? in->imm : x86_reg_get(v, in->r0, in->opsize);
     uint32_t r =
         in->opsize == 2 ? imul2_16((uint16_t)b, (uint16_t)a, &v->cc) : imul2_32(b, a, &v->cc);
@@ -348,7 +348,7 @@ static void op_imul23(struct x86_vcpu *v, const struct x86_insn *in)
 
 static void op_imul(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    if (in->map == 0 && (in->opcode == 0xf6 || in->opcode == 0xf7))
+    if (!(in->prefix & X86_PFX_0F) && (in->opcode == 0xf6 || in->opcode == 0xf7))
         op_imul1(v, in);
     else
         op_imul23(v, in);
@@ -448,7 +448,7 @@ static uint32_t bit_apply(enum bit_op op, uint32_t a, uint32_t bit)
 /* With a register as bit number and memory as operand, the number reaches beyond the operand. */
 static void bit_op(struct x86_vcpu *v, const struct x86_insn *in, enum bit_op op)
 {
-    bool by_reg = in->map == 1 && in->opcode != 0xba;
+    bool by_reg = in->opcode != 0xba; /* all are two-byte opcodes */
     unsigned size = in->opsize;
     uint32_t n = by_reg ? x86_reg_get(v, in->r1, size) : in->imm;
     uint32_t bit = n & (size * 8 - 1), a;

@@ -137,7 +137,7 @@ static void push32_r(struct x86_vcpu *v, const struct x86_insn *in)
 }
 static void op_push(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    bool imm = in->map == 0 && (in->opcode == 0x68 || in->opcode == 0x6a);
+    bool imm = !(in->prefix & X86_PFX_0F) && (in->opcode == 0x68 || in->opcode == 0x6a);
     x86_push(v, in->opsize, imm ? in->imm : x86_rm_get(v, in, in->r0, in->opsize));
 }
 static const x86_handler lea_forms[X86_FORM_SLOTS] = {SLOT(RM, 2) = lea32};

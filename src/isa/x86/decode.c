@@ -208,6 +208,7 @@ static unsigned refine(const ZydisDecodedInstruction *z, const ZydisDecodedOpera
 static void prefixes(struct x86_insn *in, const ZydisDecodedInstruction *z)
 {
     in->seg = X86_DS;
+    in->prefix = z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? 0 : X86_PFX_0F;
     for (unsigned i = 0; i < z->raw.prefix_count; i++)
         switch (z->raw.prefixes[i].value) {
         case 0x26:
@@ -275,7 +276,6 @@ bool x86_decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n, u
     in->opsize = (uint8_t)(z.operand_width / 8);
     in->asize = (uint8_t)(z.address_width / 8);
     in->opcode = z.opcode;
-    in->map = (uint8_t)z.opcode_map;
     in->modrm = z.attributes & ZYDIS_ATTRIB_HAS_MODRM
                     ? (uint8_t)(z.raw.modrm.mod << 6 | z.raw.modrm.reg << 3 | z.raw.modrm.rm)
                     : 0;

@@ -138,9 +138,13 @@ static unsigned new_slot(struct x86_icache *c, struct x86_icache_page *pg)
     }
     if (pg->count >= pg->room) {
         unsigned room = pg->room ? pg->room * 2u : 32;
-        struct x86_insn *bigger = realloc(pg->insns, room * sizeof *bigger);
+        struct x86_insn *bigger = aligned_alloc(64, room * sizeof *bigger); /* cache lines */
         if (!bigger)
             return 0;
+        memset(bigger, 0, sizeof *bigger);
+        if (pg->insns)
+            memcpy(bigger, pg->insns, pg->count * sizeof *bigger);
+        free(pg->insns);
         c->p->bytes += (room - pg->room) * sizeof *bigger;
         pg->insns = bigger;
         pg->room = (uint16_t)room;

@@ -23,9 +23,11 @@ typedef void (*x86_handler)(struct x86_vcpu *v, const struct x86_insn *in);
 
 struct x86_insn {
     x86_handler fn;
-    uint32_t disp;     /* of the memory operand */
-    uint32_t imm;      /* immediate, sign-extended to 32 bits; branch displacement; far offset */
-    uint16_t imm2;     /* far selector; second immediate of enter */
+    uint32_t imm; /* immediate, sign-extended to 32 bits; branch displacement; far offset */
+    union {
+        uint32_t disp; /* of the memory operand */
+        uint16_t imm2; /* far selector; second immediate of enter: they have no memory operand */
+    };
     uint16_t mnemonic; /* ZydisMnemonic or enum x86_mnemonic */
     uint8_t len;       /* bytes, 1 to 15 */
     uint8_t opsize;    /* effective operand size in bytes: 2 or 4, or 1 for byte forms */
@@ -39,17 +41,18 @@ struct x86_insn {
     uint8_t base, index, shift;
     bool has_mem;   /* the r/m operand is memory */
     uint8_t opcode; /* last opcode byte */
-    uint8_t map;    /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
     uint8_t modrm;  /* 0 if there is none */
     bool runs_on;   /* array slot + 1 holds the instruction behind this one (icache.c) */
 };
+_Static_assert(sizeof(struct x86_insn) == 32, "two decoded instructions share a cache line");
 
 enum {
     X86_PFX_REP = 1 << 0,   /* F3 */
     X86_PFX_REPNE = 1 << 1, /* F2 */
     X86_PFX_LOCK = 1 << 2,
-    X86_PFX_OPSIZE = 1 << 3,  /* 66 */
-    X86_PFX_ADDRSIZE = 1 << 4 /* 67 */
+    X86_PFX_OPSIZE = 1 << 3,   /* 66 */
+    X86_PFX_ADDRSIZE = 1 << 4, /* 67 */
+    X86_PFX_0F = 1 << 5        /* the opcode byte follows 0F, an escape rather than a prefix */
 };
 
 /* Operand forms a handler can specialise for. Index of a forms[] array is form * 3 + log2(size)
