@@ -7,10 +7,13 @@
 
 const struct deviation qemu_deviations[] = {
     {"fault-flags-have-rf", "RF is never pushed as 1"},
-    {"icebp-no-dpl-check", "needs a debugger's option"},
+    {"icebp*", "needs a debugger's option"},
     {"xm*", "SSE exceptions are not raised"},
     {"ac-ring3", "alignment is not checked"},
     {"ss-limit*", "segment limits are not checked"},
+    {"gate-eip-at-limit*", "segment limits are not checked"},
+    {"step-sti", "the shadow delays the trap"},
+    {"exec-bp-on-rep-once", "the breakpoint fires for each element"},
     {"gate-eip-beyond-limit", "segment limits are not checked"},
     {"irq-gate-not-present-ext", "EXT is never set"},
     {"write-bp-aligns-address", "DR0 is not aligned down"},
@@ -227,6 +230,17 @@ static void gates(void)
     idt_set(0x90, gate(T_SEL, 0x100, 0xee));
     c = go(0, f_int90, 0, 0, 0, 0);
     check_fault("gate-eip-beyond-limit", &c, 13, 0, f_int90);
+
+    static const u8 nops[2] = {0x90, 0x90};
+    gdt_seg(T_SEL, (u32)nops, 0, 0x9b); /* the last byte of the segment can run */
+    idt_set(0x90, gate(T_SEL, 0, 0xee));
+    c = go(0, f_int90, 0, 0, 0, 0);
+    check_fault("gate-eip-at-limit", &c, 13, 0, (void *)1);
+    check_eq("gate-eip-at-limit-cs", c.cs, T_SEL);
+    idt_set(1, idt[1] & ~0x800000000000ull);
+    c = go(0, f_icebp, 0, 0, 0, 0);
+    check_fault("icebp-gate-not-present-ext", &c, 11, 1 * 8 + 3, f_icebp);
+    idt_reset(1);
 
     struct dtr small = {0x90 * 8 + 6, (u32)idt};
     lidt(&small);
@@ -448,6 +462,7 @@ FRAG(f_step_movss, "mov %eax, %ss; nop; nop");
 FRAG(f_step_popss, "push %eax; pop %ss; f_step_popss_at: nop; nop");
 LABEL(f_step_popss_at);
 FRAG(f_step_rep, "rep movsb; nop");
+FRAG(f_step_sti, "sti; nop; cli");
 FRAG(f_step_pushf, "pushf; pop %eax");
 FRAG(f_step_int, "int $0x90; f_step_int_at: nop");
 LABEL(f_step_int_at);
@@ -493,6 +508,8 @@ static void stepping(void)
     stepped(0, f_step_popss, K_DATA, 0, TF);
     check("step-pop-ss-skips-one",
           LOGGED(AT(f_step_popss, 1), AT(f_step_popss_at, 1), AT(f_step_popss_at, 2)));
+    stepped(0, f_step_sti, 0, 0, TF); /* its shadow is for interrupts only */
+    check("step-sti", LOGGED(AT(f_step_sti, 1), AT(f_step_sti, 2), AT(f_step_sti, 3)));
     memset(data, 0x5a, sizeof(data));
     memset(copy, 0, sizeof(copy));
     stepped(3, f_step_rep, 0, 3, TF);
@@ -539,6 +556,11 @@ FRAG(f_bp_rep, "rep movsb; f_bp_rep_end: nop");
 LABEL(f_bp_rep_end);
 FRAG(f_bp_out, "outb %al, $0x80; f_bp_out_end: nop");
 LABEL(f_bp_out_end);
+FRAG(f_bp_in, "inb $0x80, %al; f_bp_in_end: nop");
+LABEL(f_bp_in_end);
+FRAG(f_bp_fldt, "fldt (%edi); f_bp_fldt_end: fstp %st(0)");
+LABEL(f_bp_fldt_end);
+FRAG(f_bp_long, "rep stosb; nop");
 FRAG(f_rd_dr7, "mov %dr7, %eax");
 FRAG(f_wr_dr0, "mov %eax, %dr0");
 FRAG(f_bp_two, "movl $1, (%edi); f_bp_two_at: nop; nop");
@@ -626,6 +648,8 @@ static void breakpoints(void)
     write_cr4(read_cr4() | 8);
     watch(f_bp_out, d, 0x80, DR7_BP(0, 2, 1));
     check("io-bp", hit(f_bp_out_end));
+    watch(f_bp_in, d, 0x80, DR7_BP(0, 2, 1));
+    check("io-bp-in", hit(f_bp_in_end));
     watch(f_bp_out, d, 0x81, DR7_BP(0, 2, 1));
     check_eq("io-bp-other-port", steps.n, 0);
     write_cr4(read_cr4() & ~8u);
@@ -637,12 +661,55 @@ static void breakpoints(void)
     check_eq("data-then-exec-bp", steps.dr6[0] & 1, 1);
     check("data-then-exec-bp-eip", steps.n >= 1 && steps.eip[0] == (u32)f_bp_two_at);
     resume_flags = 0;
+    asm volatile("fninit");
+    watch(f_bp_fldt, d, d + 8, DR7_BP(0, 1, 2));
+    check_eq("write-bp-ignores-long-read", steps.n, 0);
+    watch(f_bp_fldt, d, d + 8, DR7_BP(0, 3, 2));
+    check("rw-bp-long-read", hit(f_bp_fldt_end));
+    write_dr2(d + 8);
+    watch(f_ld1, d + 8, d + 40, DR7_BP(2, 3, 1));
+    check("bp-2", steps.n == 1 && (steps.dr6[0] & 0xf) == 4);
+    resume_flags = RF;
+    write_dr1((u32)f_bp_at);
+    watch(f_bp, d, d + 40, DR7_BP(1, 0, 1));
+    check("exec-bp-1", steps.n == 1 && (steps.dr6[0] & 0xf) == 2 && steps.eip[0] == (u32)f_bp_at);
+    resume_flags = 0;
+    write_dr1(0);
     write_dr3(d + 8);
     watch(f_st4, d + 8, d + 40, DR7_BP(3, 1, 4));
     check("bp-3", steps.n == 1 && (steps.dr6[0] & 0xf) == 8);
     write_dr3(0);
     write_dr1(0);
     write_dr0(0);
+}
+
+/* A breakpoint on a repeated instruction fires once, though interrupts break into it: they save RF.
+ */
+static void breakpoint_on_rep(void)
+{
+    struct cpu c = cpu_make(0, f_bp_long);
+
+    memset(&steps, 0, sizeof(steps));
+    hook[1] = log_debug;
+    hook[0x20] = log_irq;
+    resume_flags = RF;
+    irqs = 0;
+    c.edi = 0x400000;
+    c.ecx = 16 << 20;
+    c.eflags |= IF;
+    write_dr0((u32)f_bp_long);
+    pit_start(2, 300);
+    pic_mask(0xfffe);
+    write_dr7(DR7_BP(0, 0, 1));
+    cpu_run(&c);
+    pic_mask(0xffff);
+    pit_start(0, 0);
+    write_dr7(0x400);
+    write_dr6(0xffff0ff0);
+    resume_flags = 0;
+    hook[1] = hook[0x20] = NULL;
+    check_eq("exec-bp-on-rep-once", steps.n, 1);
+    check("exec-bp-on-rep-interrupted", irqs > 1 && c.vector == DONE && c.ecx == 0);
 }
 
 static volatile u32 gd_dr7, gd_dr6;
@@ -690,5 +757,6 @@ void test_main(void)
     stack_shadow();
     stepping();
     breakpoints();
+    breakpoint_on_rep();
     general_detect();
 }

@@ -54,6 +54,7 @@ static const struct first firsts[] = {
     {"then-np-br", "then-stack-br", f_bound, 5, false, false, 99, 0, 0},
     {"then-np-ud", "then-stack-ud", f_ud2, 6, false, false, 0, 0, 0},
     {"then-np-nm", "then-stack-nm", f_fnop, 7, false, false, 0, 0, 8},
+    {"then-np-ts", "then-stack-ts", f_int90, 10, true, false, 0, 0, 0},
     {"then-np-np", "then-stack-np", f_mov_ds, 11, true, false, T_SEL | 3, 0, 0},
     {"then-np-ss", "then-stack-ss", f_mov_ss, 12, true, false, T_SEL | 3, 0, 0},
     {"then-np-gp", "then-stack-gp", f_mov_ds, 13, true, false, 0xfff8, 0, 0},
@@ -204,6 +205,8 @@ void test_main(void)
     paging_on();
     page_dir[NOWHERE >> 22] = 0;
     write_cr3((u32)page_dir);
+    idt_set(0x90, gate(R1_CODE & ~3, (u32)h_nop, 0xee));
+    tss.ss1 = 0; /* INT 90h is a #TS now */
     for (size_t i = 0; i < sizeof(firsts) / sizeof(*firsts); i++) {
         then_not_present(&firsts[i]);
         then_no_stack(&firsts[i]);

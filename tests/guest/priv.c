@@ -364,6 +364,20 @@ static void table_registers(void)
     c.eax = LDT_SEL | 4; /* TI set */
     cpu_run(&c);
     check_fault("lldt-from-ldt", &c, 13, LDT_SEL | 4, f_lldt);
+    static u64 ldt[3];
+    ldt[1] = desc(0x5000, 7, 0x082);
+    ldt[2] = desc((u32)&tss, 0x67, 0x089);
+    gdt_set(LDT_SEL, desc((u32)ldt, sizeof(ldt) - 1, 0x082));
+    lldt(LDT_SEL);
+    c = cpu_make(0, f_lldt); /* good descriptors, but in the LDT */
+    c.eax = 0x0c;
+    cpu_run(&c);
+    check_fault("lldt-good-from-ldt", &c, 13, 0x0c, f_lldt);
+    c = cpu_make(0, f_ltr);
+    c.eax = 0x14;
+    cpu_run(&c);
+    check_fault("ltr-good-from-ldt", &c, 13, 0x14, f_ltr);
+    lldt(0);
     gdt_set(LDT_SEL, desc(0x5000, 7, 0x002));
     c = cpu_make(0, f_lldt);
     c.eax = LDT_SEL;

@@ -392,6 +392,10 @@ static void strings(void)
     c = RUN(r_movsb, .esi = 0xaaaa1000, .edi = 0xbbbbfffe, .ecx = 0xcccc0004);
     check("movsb-di-wraps-16-bit-counts",
           c.esi == 0xaaaa1004 && c.edi == 0xbbbb0002 && c.ecx == 0xcccc0000 && d[1] == D(0x1003));
+    /* The same where the wrap is not at the end of a page. */
+    c = RUN(r_movsb, .ds = DSEG + 1, .esi = 0xfff8, .edi = 0x3000, .ecx = 16);
+    check("movsb-wraps-inside-page", c.ecx == 0 && d[0x3008] == d[0x10] && d[0x300f] == d[0x17] &&
+                                         d[0x3000] == peek8(DATA + 0x10008));
     c = RUN(r_movsw, .esi = 0x1000, .edi = 0xfffb, .ecx = 4);
     check_at("movsw-straddles-gp", c, 13, 0);
     check("movsw-progress", LO(c.ecx) == 2 && LO(c.edi) == 0xffff && LO(c.esi) == 0x1004);

@@ -23,6 +23,7 @@ const struct deviation qemu_deviations[] = {
     {"pop-beyond-limit*", "segment limits are not checked"},
     {"pusha-*", "segment limits are not checked"},
     {"enter-through-the-floor", "segment limits are not checked"},
+    {"stack16-pusha-straddles", "segment limits are not checked"},
     {"null-use*", "null segments are not checked on access"},
     {"cached-limit", "segment limits are not checked"},
     {"cached-type", "segment types are not checked on access"},
@@ -414,6 +415,7 @@ FRAG(f_stack16_call,
 LABEL(f_stack16_call_at);
 FRAG(f_stack16_leave,
      "mov %esp, %esi; mov %esp, %ebp; push %eax; enter $4, $0; leave; mov %esp, %ebx");
+FRAG(f_stack16_pusha, "mov %esp, %esi; pushal; mov %esp, %ebx");
 FRAG(f_stack16_pushw, "mov %esp, %esi; pushw %ax; mov %esp, %ebx; popw %cx");
 
 static struct cpu in16(const void *code, u32 eax)
@@ -465,6 +467,14 @@ static void stack16(void)
     c = on16(f_stack16_pushw, 0);
     check_eq("stack16-wraps-keeps-upper", c.ebx, (c.esi & 0xffff0000) | 0xfffe);
     check_eq("stack16-wraps-data", peek((u32)arena), 0x99);
+    /* 32 bytes, half below offset 0. The segment is 64 KiB of otherwise unused memory. */
+    gdt_set(T_SEL, desc(0x800000, 0xffff, 0x0f3));
+    c = on16(f_stack16_pusha, 0x10);
+    check("stack16-pusha-wraps", c.vector == DONE && (c.ebx & 0xffff) == 0xfff0 &&
+                                     peek(0x80000c) == 0x99 && peek(0x800008) == 2 &&
+                                     peek(0x80fffc) == c.esi && peek(0x80fff0) == 0);
+    c = on16(f_stack16_pusha, 0x12); /* an element straddles: beyond the limit */
+    check_fault("stack16-pusha-straddles", &c, 12, 0, f_stack16_pusha + 2);
 }
 
 static void sixteen_bit(void)
@@ -609,6 +619,10 @@ static void call_gates(void)
     c = far_go(3, f_lcall, T_SEL, 0);
     check_fault("gate-to-data", &c, 13, K_DATA, f_lcall);
     gdt_set(T_SEL, gate(K_CODE, (u32)h_where, 0xec));
+    gdt_set(T_SEL, gate(T_SEL + 8, (u32)h_where, 0xec));
+    gdt_set(T_SEL + 8, desc(0, 0xfffff, 0xc1b));
+    c = far_go(3, f_lcall, T_SEL, 0);
+    check_fault("gate-to-code-not-present", &c, 11, T_SEL + 8, f_lcall);
     /* Ring 1's stack is the broken one: reporting the fault needs ring 0's. */
     tss.ss1 = U_DATA;
     gdt_set(T_SEL, gate(R1_CODE & ~3, (u32)h_where, 0xec));

@@ -7,6 +7,8 @@
 
 const struct deviation qemu_deviations[] = {
     {"task-gate-to-ldt", "raises #TS"},
+    {"new-fs-limit", "segment limits are not checked"},
+    {"new-eip-beyond-limit", "the fault is reported in the old task"},
     {"new-ss-not-present", "not #SS"},
     {"new-ds-beyond-gdt", "the fault is reported in the old task"},
     {"new-es-not-present", "the fault is reported in the old task"},
@@ -38,6 +40,7 @@ FRAG(t_stop, "nop");
 FRAG(t_iret, "incl t_count; iret; incl t_count; iret");
 FRAG(t_error, "pop t_popped; movl $f_int90_back, tss+32; iret"); /* returns elsewhere */
 FRAG(t_nest, "lcall *far_b; t_nest_back: iret");
+FRAG(t_fs, "movl %fs:0xfd, %eax");
 FRAG(t_pop, "pop %eax");
 u32 t_count, t_popped;
 struct {
@@ -259,6 +262,8 @@ static void bad_contents(void)
     gdt_set(missing, desc(0, 0xfffff, 0xc13));
     broken_stack("new-cs-null", 10, 0, &a.cs, 0);
     broken_stack("new-cs-data", 10, K_DATA, &a.cs, K_DATA);
+    gdt_set(TX + 8, desc(0, 0xfffff, 0xc1b));
+    broken_stack("new-cs-not-present", 11, TX + 8, &a.cs, TX + 8);
     broken_stack("new-ss-null", 10, 0, &a.ss, 0);
     broken_stack("new-ss-wrong-dpl", 10, U_DATA & ~3, &a.ss, U_DATA);
     broken_stack("new-ss-not-present", 12, missing, &a.ss, missing);
@@ -283,6 +288,25 @@ static void bad_contents(void)
     asm volatile("sldt %0" : "=m"(now));
     check("new-ldt-used", c.vector == DONE && c.gs == 0x0c && now == LDT_SEL);
     lldt(0);
+    fresh();
+    gdt_seg(TX, 0, 0xff, 0x93); /* the new limit holds at once */
+    a.fs = TX;
+    a.eip = (u32)t_fs;
+    c = to(0, f_ljmp, TA);
+    check_fault("new-fs-limit", &c, 13, 0, t_fs);
+    fresh();
+    gdt_seg(TX, (u32)t_stop, 0xff, 0x9b);
+    a.cs = TX;
+    a.eip = 0x100;
+    c = to(0, f_ljmp, TA);
+    check_fault("new-eip-beyond-limit", &c, 13, 0, (void *)0x100);
+    check_eq("new-eip-beyond-limit-tr", tr(), TA);
+    fresh();
+    write_dr7(0x5ff); /* local enables go, global ones stay */
+    to(0, f_ljmp, TA);
+    check_eq("dr7-local-bits-cleared", read_dr7() & 0xff, 0xaa);
+    write_dr7(0x400);
+    write_dr6(0xffff0ff0);
     fresh();
     a.trap = 1; /* T flag: a debug trap before the first instruction */
     write_dr6(0xffff0ff0);
@@ -322,6 +346,8 @@ static void sixteen(void)
 
 /* Paging: CR3 is part of the task. */
 static u32 other_dir[1024] __attribute__((aligned(4096)));
+static u64 pd[2][512] __attribute__((aligned(4096)));
+static u64 pdpt[2][4] __attribute__((aligned(32)));
 
 static void address_space(void)
 {
@@ -337,6 +363,28 @@ static void address_space(void)
     check_eq("cr3-not-saved", tss.cr3, (u32)page_dir);
     write_cr3((u32)page_dir);
     paging_off();
+    fresh();
+
+    /* With PAE the four top entries come along: entry 1 differs. */
+    for (u32 k = 0; k < 512; k++)
+        pd[0][k] = (k << 21) | 0x87, pd[1][k] = ((k + 2) << 21) | 0x87;
+    pdpt[0][0] = pdpt[1][0] = (u32)pd[0] | 1;
+    pdpt[0][1] = (u32)pd[0] | 1;
+    pdpt[1][1] = (u32)pd[1] | 1;
+    poke(0x600000, 0x61);
+    poke(0xa00000, 0xa1);
+    write_cr4(read_cr4() | 0x20);
+    write_cr3((u32)pdpt[0]);
+    write_cr0(read_cr0() | 0x80000000);
+    u32 before = peek(0x40600000);
+    tss.cr3 = (u32)pdpt[0];
+    a.cr3 = (u32)pdpt[1];
+    to(0, f_ljmp, TA);
+    u32 after = peek(0x40600000);
+    write_cr0(read_cr0() & ~0x80000000u);
+    write_cr4(read_cr4() & ~0x20u);
+    check_eq("pae-before", before, 0x61);
+    check_eq("pae-entries-loaded", after, 0xa1);
     fresh();
 }
 

@@ -7,6 +7,7 @@
 const struct deviation qemu_deviations[] = {
     {"limit-64k", "segment limits are not checked"},
     {"offset-beyond-64k", "segment limits are not checked"},
+    {"iret-ip-beyond-64k", "not checked"},
     {"gate-to-ring1", "error code 0"},
     {"iret-cpl3-cannot-set-vm", "the bit is taken at any CPL"},
     {NULL, NULL},
@@ -333,6 +334,16 @@ static void no_back_door(void)
     check("iret-cpl3-cannot-set-vm", c.vector == DONE && !(c.eflags & VM) && c.cs == U_CODE);
 }
 
+/* The offset must fit the mode; the fault belongs to the IRET at ring 0. */
+static void beyond_64k(void)
+{
+    struct cpu c = v86_make(v_add, v_add_end, 0);
+
+    c.eip = 0x10000;
+    cpu_run(&c);
+    check("iret-ip-beyond-64k", c.vector == 13 && c.error == 0 && c.cs == K_CODE);
+}
+
 /* With paging the mode is user code. */
 static void paged(void)
 {
@@ -353,5 +364,6 @@ void test_main(void)
     out();
     by_task();
     no_back_door();
+    beyond_64k();
     paged();
 }
