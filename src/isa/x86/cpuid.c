@@ -3,11 +3,12 @@
  *
  * The model is an Athlon-class processor with SSE2: family 6, vendor AuthenticAMD. The vendor
  * matters: kernels apply their Meltdown and L1TF mitigations, dear for an interpreter, to Intel's
- * of that age only. Not offered: APIC, MTRR, MCA, VME, long mode, SYSCALL, AVX and anything after
+ * of that age only. Not offered: APIC, MTRR, MCA, long mode, SYSCALL, AVX and anything after
  * SSE2. Leaf 80000007 promises a constant TSC, which the host's clock gives. */
 #include "isa/x86/cpuid.h"
 
 #define FEATURE_FPU          (1u << 0)
+#define FEATURE_VME          (1u << 1)
 #define FEATURE_DE           (1u << 2)
 #define FEATURE_PSE          (1u << 3)
 #define FEATURE_TSC          (1u << 4)
@@ -29,9 +30,9 @@
 #define FEATURE_CONSTANT_TSC (1u << 8)  /* 80000007 edx */
 
 #define FEATURES_COMMON                                                                            \
-    (FEATURE_FPU | FEATURE_DE | FEATURE_PSE | FEATURE_TSC | FEATURE_MSR | FEATURE_PAE |            \
-     FEATURE_CX8 | FEATURE_PGE | FEATURE_CMOV | FEATURE_PAT | FEATURE_PSE36 | FEATURE_MMX |        \
-     FEATURE_FXSR)
+    (FEATURE_FPU | FEATURE_VME | FEATURE_DE | FEATURE_PSE | FEATURE_TSC | FEATURE_MSR |            \
+     FEATURE_PAE | FEATURE_CX8 | FEATURE_PGE | FEATURE_CMOV | FEATURE_PAT | FEATURE_PSE36 |        \
+     FEATURE_MMX | FEATURE_FXSR)
 #define FEATURES_1 (FEATURES_COMMON | FEATURE_SEP | FEATURE_CLFLUSH | FEATURE_SSE | FEATURE_SSE2)
 
 #define SIGNATURE      0x623u /* family 6, model 2, stepping 3 */

@@ -3,60 +3,87 @@
  * vol. 3A ch. 2, vol. 2). CPUID and the MSR table are in cpuid.c and msr.c; descriptor-table
  * instructions in segment.c.
  *
- * Left out: virtual-mode extensions (CR4.VME, PVI) are not offered in CPUID, setting them is
- * #GP. Caches have no model: CR0.CD, INVD and WBINVD do nothing. */
+ * Virtual interrupt flag (CR4.VME, PVI): SDM vol. 3B 20.3 and 20.4; INT and IRET are in far.c.
+ *
+ * Left out: caches have no model: CR0.CD, INVD and WBINVD do nothing. */
 #include "isa/x86/cpuid.h"
 #include "isa/x86/insn.h"
 #include "isa/x86/mmu.h"
 #include "isa/x86/trap.h"
 
 #define CR4_SUPPORTED                                                                              \
-    (CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |             \
-     CR4_OSXMMEXCPT)
+    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |      \
+     CR4_OSFXSR | CR4_OSXMMEXCPT)
 #define CR0_DEFINED                                                                                \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
 /* ---- interrupt flag, pushf, popf
  * -------------------------------------------------------------------- */
 
-/* CLI and STI: by IOPL in protected and v8086 mode. */
-static void check_iopl(struct x86_vcpu *v)
+/* What CLI and STI act on: IF where IOPL allows, else VIF where an extension is on. */
+static uint32_t interrupt_flag(struct x86_vcpu *v)
 {
-    if (x86_protected(v) && v->cpl > x86_iopl(v)) /* v8086: CPL is 3 */
+    if (!x86_protected(v) || v->cpl <= x86_iopl(v)) /* v8086: CPL is 3 */
+        return FL_IF;
+    if (!(v->cr4 & (x86_v8086(v) ? CR4_VME : CR4_PVI)) || v->cpl != 3)
         x86_raise_error(v, X86_GP, 0);
+    return FL_VIF;
 }
 
 static void op_cli(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    check_iopl(v);
-    x86_set_eflags(v, x86_get_eflags(v) & ~FL_IF);
+    x86_set_eflags(v, x86_get_eflags(v) & ~interrupt_flag(v));
 }
 
 static void op_sti(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    check_iopl(v);
-    if (!(v->eflags & FL_IF)) {
+    if (interrupt_flag(v) == FL_VIF) {
+        if (v->eflags & FL_VIP) /* one is waiting for the monitor to deliver it */
+            x86_raise_error(v, X86_GP, 0);
+        x86_set_eflags(v, x86_get_eflags(v) | FL_VIF);
+    } else if (!(v->eflags & FL_IF)) {
         x86_set_eflags(v, x86_get_eflags(v) | FL_IF);
         v->shadow_until = v->retired + 1;
         v->shadow_debug = false;
     }
 }
 
-static void check_v86_iopl(struct x86_vcpu *v)
+/* PUSHF and POPF in v8086 mode with IOPL < 3: VIF stands for IF in 16-bit images with CR4.VME,
+ * otherwise they trap. */
+static bool virtual_flags(struct x86_vcpu *v, unsigned size)
 {
-    if (x86_v8086(v) && x86_iopl(v) < 3)
+    if (!x86_v8086(v) || x86_iopl(v) == 3)
+        return false;
+    if (!(v->cr4 & CR4_VME) || size != 2)
         x86_raise_error(v, X86_GP, 0);
+    return true;
 }
 
 static void op_pushf(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    check_v86_iopl(v);
-    x86_push(v, in->opsize, x86_get_eflags(v) & ~(FL_RF | FL_VM));
+    uint32_t x = x86_get_eflags(v) & ~(FL_RF | FL_VM);
+    if (virtual_flags(v, in->opsize))
+        x = (x & ~FL_IF) | FL_IOPL | (x & FL_VIF ? FL_IF : 0);
+    x86_push(v, in->opsize, x);
+}
+
+static void pop_virtual_flags(struct x86_vcpu *v)
+{
+    uint32_t mask = FL_ARITH | FL_DF | FL_NT;
+    uint32_t x = x86_read16(v, X86_SS, x86_sp(v));
+    if ((x & FL_TF) || ((x & FL_IF) && (v->eflags & FL_VIP)))
+        x86_raise_error(v, X86_GP, 0);
+    x86_set_sp(v, x86_sp(v) + 2);
+    x86_set_eflags(v, (x86_get_eflags(v) & ~(mask | FL_VIF | FL_TF)) | (x & mask) |
+                          (x & FL_IF ? FL_VIF : 0));
 }
 
 static void op_popf(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    check_v86_iopl(v);
+    if (virtual_flags(v, in->opsize)) {
+        pop_virtual_flags(v);
+        return;
+    }
     uint32_t old = x86_get_eflags(v);
     uint32_t mask = FL_ARITH | FL_TF | FL_DF | FL_NT | FL_AC | FL_ID;
     if (v->cpl == 0)
