@@ -9,7 +9,7 @@
 #include "isa/x86/insn.h"
 
 #define X86_ICACHE_PAGE_INSNS 4096u      /* decoded per page before it is started afresh */
-#define X86_ICACHE_BYTES      (20 * MIB) /* memory before everything is dropped */
+#define X86_ICACHE_BYTES      (32 * MIB) /* memory before everything is dropped */
 
 struct x86_icache_page {
     gpfn_t gpfn;
@@ -17,7 +17,7 @@ struct x86_icache_page {
     uint16_t count, room;         /* insns used (slot 0 is none) and allocated */
     uint16_t last_end;            /* offset behind the instruction decoded last */
     uint64_t used_chunks;         /* bit n: bytes [64n, 64n+64) have been decoded */
-    struct x86_insn *insns;       /* owned; moves only while no handler runs */
+    struct x86_insn *insns;       /* moves only while no handler runs */
     struct x86_icache_page *next; /* hash chain */
     uint16_t at[PAGE_BYTES];      /* slot of the instruction that starts at each byte, or 0 */
 };
@@ -26,9 +26,10 @@ struct x86_icache_page {
 
 struct x86_icache {
     /* Where the processor executes now: instructions of the page at linear address window_lin
-     * are in window. X86_WINDOW_NONE: look up afresh. */
+     * are behind window_at and window_insns. X86_WINDOW_NONE: look up afresh. */
     uint64_t window_lin;
-    struct x86_icache_page *window;
+    const uint16_t *window_at;
+    const struct x86_insn *window_insns;
     struct x86_icache_private *p;
 };
 
@@ -43,9 +44,9 @@ static inline const struct x86_insn *x86_icache_fetch(struct x86_vcpu *v)
     const struct x86_icache *c = v->icache;
     uint32_t lin = (uint32_t)(v->seg[X86_CS].base + v->eip);
     if (likely((lin & PAGE_MASK) == c->window_lin)) {
-        unsigned slot = c->window->at[lin & ~PAGE_MASK];
+        unsigned slot = c->window_at[lin & ~PAGE_MASK];
         if (likely(slot))
-            return &c->window->insns[slot];
+            return &c->window_insns[slot];
     }
     return x86_icache_lookup(v, lin);
 }
@@ -61,7 +62,5 @@ void x86_icache_forget_translations(struct x86_icache *c);
 void x86_icache_invalidate(struct x86_icache *c, gpa_t gpa, uint64_t len);
 /* Drop everything. vCPU thread, no handler running. */
 void x86_icache_flush(struct x86_icache *c);
-/* Resident bytes, for statistics and the budget. */
-uint64_t x86_icache_bytes(const struct x86_icache *c);
 
 #endif

@@ -152,7 +152,8 @@ static inline bool attention(const struct x86_vcpu *v)
 static void run_on(struct x86_vcpu *v, const struct x86_insn *in)
 {
     const struct x86_icache *c = v->icache;
-    const uint64_t window = c->window_lin;
+    /* Without a window each fetch has to check the limit of CS. */
+    const uint64_t window = c->window_lin != X86_WINDOW_NONE ? c->window_lin : ~X86_WINDOW_NONE;
     uint64_t eip = v->eip;
     for (;; in++) {
         v->insn_eip = eip;
