@@ -671,7 +671,7 @@ static void breakpoints(void)
     check("bp-2", steps.n == 1 && (steps.dr6[0] & 0xf) == 4);
     resume_flags = RF;
     write_dr1((u32)f_bp_at);
-    watch(f_bp, d, d + 40, DR7_BP(1, 0, 1));
+    watch(f_bp, d, d + 40, DR7_BP(0, 1, 4) | DR7_BP(1, 0, 1));
     check("exec-bp-1", steps.n == 1 && (steps.dr6[0] & 0xf) == 2 && steps.eip[0] == (u32)f_bp_at);
     resume_flags = 0;
     write_dr1(0);

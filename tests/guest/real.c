@@ -272,6 +272,7 @@ FRAG16(r_hlt, "sti; hlt; r_hlt_at: nop");
 LABEL(r_hlt_at);
 FRAG16(r_irq, "sti; nop; nop");
 FRAG16(r_lidt, "lidt %cs:(9f - r_lidt); int $0x60; 9: .word 0x17f; .long 0");
+FRAG16(r_lidt_end, "lidt %cs:(9f - r_lidt_end); int $0x81; 9: .word 0x207; .long 0");
 FRAG16(r_loop,
        "loop 1f; ud2; 1: mov $1, %cx; loop 2f; jcxz 3f; 2: ud2; 3: mov $0x10000, %ecx; jcxz 4f;"
        "ud2; 4: jecxz 5f; jmp 6f; 5: ud2; 6:");
@@ -337,6 +338,8 @@ static void transfers(void)
     check("iret-32", c.vector == DONE && LO(c.eax) == 0xfff0);
     c = RUN(r_lidt);
     check_at("idt-limit-gp", c, 13, 6);
+    c = RUN(r_lidt_end); /* the entry ends at the limit */
+    check_eq("idt-limit-exact", c.vector, DONE);
     c = RUN(r_loop, .ecx = 2);
     check_eq("cx-or-ecx", c.vector, DONE);
 

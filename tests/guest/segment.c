@@ -24,6 +24,7 @@ const struct deviation qemu_deviations[] = {
     {"pusha-*", "segment limits are not checked"},
     {"enter-through-the-floor", "segment limits are not checked"},
     {"stack16-pusha-straddles", "segment limits are not checked"},
+    {"long-store-straddles", "segment limits are not checked"},
     {"null-use*", "null segments are not checked on access"},
     {"cached-limit", "segment limits are not checked"},
     {"cached-type", "segment types are not checked on access"},
@@ -47,6 +48,8 @@ FRAG(f_st1, "movb %al, %fs:(%esi)");
 FRAG(f_st4, "movl %eax, %fs:(%esi)");
 FRAG(f_rmw4, "addl $1, %fs:(%esi)");
 FRAG(f_cmpxchg, "cmpxchg %ecx, %fs:(%esi)");
+FRAG(f_fstpt, "fninit; fld1; f_fstpt_at: fstpt %fs:(%esi)");
+LABEL(f_fstpt_at);
 FRAG(f_mov_fs, "mov %ecx, %fs");
 FRAG(f_mov_es, "mov %ecx, %es");
 FRAG(f_mov_ss, "mov %ecx, %ss");
@@ -129,9 +132,18 @@ static void limit_checks(void)
         else
             check_done(r->name, &c);
     }
+    gdt_set(T_SEL, desc((u32)arena, 0xfff, 0x491));
+    struct cpu c = at(0, f_fstpt, T_SEL, 0);
+    check_fault("read-only-long-store", &c, 13, 0, f_fstpt_at);
+    gdt_set(T_SEL, desc((u32)arena, 0xfff, 0x493));
+    c = at(0, f_fstpt, T_SEL, 0xff6);
+    check_done("long-store-last", &c);
+    c = at(0, f_fstpt, T_SEL, 0xff7);
+    check_fault("long-store-straddles", &c, 13, 0, f_fstpt_at);
+    asm volatile("fninit");
     /* The same store through SS is #SS. */
     gdt_set(T_SEL, desc((u32)arena, 0xfff, 0x493));
-    struct cpu c = cpu_make(0, f_bp);
+    c = cpu_make(0, f_bp);
     c.ss = T_SEL;
     c.esp = 0x800;
     c.ebp = 0xffd;
@@ -547,6 +559,10 @@ static void conforming(void)
     check_fault("jump-to-data", &c, 13, K_DATA, f_ljmp);
     c = far_go(0, f_ljmp, 0, (u32)h_where);
     check_fault("jump-to-null", &c, 13, 0, f_ljmp);
+    gdt_set(0, gdt[K_CODE >> 3]); /* what entry 0 holds does not matter */
+    c = far_go(0, f_ljmp, 0, (u32)h_where);
+    check_fault("jump-to-null-good-entry", &c, 13, 0, f_ljmp);
+    gdt_set(0, 0);
     gdt_set(T_SEL, desc(0, 0xfffff, 0xc1b));
     c = far_go(0, f_ljmp, T_SEL, (u32)h_where);
     check_fault("jump-not-present", &c, 11, T_SEL, f_ljmp);
