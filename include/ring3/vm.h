@@ -54,6 +54,7 @@ struct vm {
     bool engine_attached;
     pthread_t vcpu_thread;
     bool vcpu_thread_started;
+    bool timers_borrowed; /* vCPU thread's own: it runs the clock's timers, not the loop */
     pthread_mutex_t stop_lock;
     bool stopped;                     /* under stop_lock: the first vm_stop wins */
     int exit_code;                    /* under stop_lock; valid once stopped */

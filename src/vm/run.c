@@ -59,9 +59,12 @@ static void timer_moved(void *opaque)
 static void sleep_and_serve_timers(struct vm *vm, uint32_t wake)
 {
     struct vcpu *v = vm->vcpu;
-    if (atomic_load(&v->attention) & wake)
-        return;
-    loop_timers_borrow(vm->loop, timer_moved, v);
+    if (!vm->timers_borrowed) {
+        if (atomic_load(&v->attention) & wake)
+            return;
+        loop_timers_borrow(vm->loop, timer_moved, v);
+        vm->timers_borrowed = true;
+    }
     for (;;) {
         vcpu_unattend(v, ATTN_TIMER);
         uint64_t deadline = clock_run_due(vm->clock), now = clock_now_ns(vm->clock);
@@ -72,6 +75,17 @@ static void sleep_and_serve_timers(struct vm *vm, uint32_t wake)
                   : deadline > now        ? deadline - now
                                           : 0);
     }
+}
+
+/* A processor that has just woken often halts again very soon. It keeps the timers that long, which
+ * saves arming and disarming the host's timer for each tick of an idle guest. They may come
+ * late by WAKE_BUDGET instructions. The budget needs isa->interpret, whatever the engine. */
+static void run_after_halt(struct vm *vm, struct vm_exit *x)
+{
+    vm->vcpu->isa->interpret(vm->vcpu, WAKE_BUDGET, x);
+    if (x->kind == EXIT_HALT)
+        return;
+    vm->timers_borrowed = false;
     loop_timers_return(vm->loop);
 }
 
@@ -100,6 +114,8 @@ void *vcpu_thread_main(void *opaque)
         uint64_t start = host_now_ns();
         if (vm->config.clock == CLOCK_VIRTUAL)
             run_virtual_slice(vm, &x);
+        else if (vm->timers_borrowed)
+            run_after_halt(vm, &x);
         else
             vm->config.engine->run(v, &x);
         v->stats.guest_ns += host_now_ns() - start;

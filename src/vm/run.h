@@ -10,6 +10,10 @@
 #define VIRTUAL_NS_PER_INSTRUCTION 10
 #define VIRTUAL_SLICE              1000
 
+/* Real time: instructions a processor runs right after a halt before the clock's timers go back to
+ * the event loop. Most ticks of an idle guest are over by then. */
+#define WAKE_BUDGET 20000
+
 uint64_t host_now_ns(void); /* monotonic */
 
 /* Serve an exit that an engine returned. false: the vCPU thread is to end. vCPU thread. */

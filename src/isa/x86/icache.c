@@ -21,7 +21,7 @@
 #define MAX_INSN       15u
 #define HASH_SIZE      1024u /* power of two */
 #define FETCH_TLB_SIZE 512u  /* power of two */
-#define STRADDLE_SIZE  256u  /* power of two */
+#define STRADDLE_SIZE  512u  /* power of two */
 #define CHUNK_SHIFT    6
 
 struct fetch_entry {
@@ -225,12 +225,24 @@ static void read_byte(struct x86_vcpu *v, struct byte_reader *r)
     r->gpa++;
 }
 
+/* Such instructions start in the last 14 bytes of a page, so the page number must count. */
+static unsigned straddle_index(uint32_t lin)
+{
+    return ((lin >> PAGE_SHIFT) * MAX_INSN + (lin & 15)) & (STRADDLE_SIZE - 1);
+}
+
+static bool straddles(const struct x86_vcpu *v, uint32_t lin)
+{
+    const struct straddle *s = &v->icache->p->straddle[straddle_index(lin)];
+    return s->code_size == x86_code_size(v) && s->lin == lin;
+}
+
 static const struct x86_insn *decode_bytewise(struct x86_vcpu *v, uint32_t lin, gpa_t gpa)
 {
-    struct straddle *s = &v->icache->p->straddle[lin & (STRADDLE_SIZE - 1)];
+    struct straddle *s = &v->icache->p->straddle[straddle_index(lin)];
     unsigned code_size = x86_code_size(v);
     struct byte_reader r = {.lin = lin, .gpa = gpa};
-    if (s->code_size == code_size && s->lin == lin) {
+    if (straddles(v, lin)) {
         do
             read_byte(v, &r);
         while (r.bytes[r.n - 1] == s->bytes[r.n - 1] && r.n < s->count);
@@ -257,6 +269,8 @@ static const struct x86_insn *decode_in_page(struct x86_vcpu *v, struct x86_icac
     unsigned off = lin & ~PAGE_MASK, room = (unsigned)PAGE_BYTES - off;
     struct phys_page mem = phys_page(v->base.mem, pg->gpfn);
     struct x86_insn in;
+    if (room < MAX_INSN && straddles(v, lin))
+        return decode_bytewise(v, lin, gpa);
     if (!x86_decode(v->decoder, mem.host + off, room < MAX_INSN ? room : MAX_INSN, pg->code_size,
                     &in))
         return decode_bytewise(v, lin, gpa);
