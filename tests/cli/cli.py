@@ -142,7 +142,7 @@ def reboot():
     whole = ['--expect', 'hello from the guest']
     r = ring3('run', '--reboot', *whole, *whole, *whole, do='r')
     one_line(r, 0, 'expect-matched', 'info')
-    check(r.stdout.count(GREETING.strip()) == 3, r)
+    check(r.stdout.count(GREETING.strip()) >= 3, r)  # it reboots on until the stop arrives
 
 
 # ---- time limit and patterns ------------------------------------------------------------------------
