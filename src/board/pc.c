@@ -7,7 +7,7 @@
  *                e9 debug console  f0 FPU error  f4 debug exit  3f8 com1  600 ACPI  cf8 PCI
  *
  * No firmware runs: pc_boot.c leaves memory, chips and processor as a BIOS and a boot loader
- * would. Left out for now: video, disks, floppy, DMA controllers, second serial port. */
+ * would. Left out: video, disks, floppy, DMA controllers, second serial port. */
 #include "board/pc.h"
 
 #include <errno.h>

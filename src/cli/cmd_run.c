@@ -96,8 +96,7 @@ static void on_command(void *opaque, char key)
     }
 }
 
-/* ---- signals and the time limit
- * ------------------------------------------------------------------ */
+/* ---- signals and the time limit --------------------------------------------------------- */
 
 static void enter_terminal(struct run *r)
 {
@@ -172,8 +171,7 @@ static int start_timeout(struct run *r, struct err *e)
     return n < 0 ? err_set(e, -n, "timeout-failed", "epoll: %s", strerror(-n)) : 0;
 }
 
-/* ---- set-up and clean-up
- * -------------------------------------------------------------------------- */
+/* ---- set-up and clean-up ---------------------------------------------------------------- */
 
 static int compile_patterns(struct run *r, struct err *e)
 {

@@ -168,8 +168,7 @@ static void enter_protected_mode(struct or_interp *i)
     }
 }
 
-/* ---- one case
- * ------------------------------------------------------------------------------------ */
+/* ---- one case --------------------------------------------------------------------------- */
 
 static void load_case(struct or_interp *i, const struct or_case *c, struct or_image *scratch)
 {
@@ -244,8 +243,7 @@ void or_interp_run(struct or_interp *i, const struct or_case *c, struct or_resul
     phys_read(i->mem, i->stack, r->image.stack, OR_STACK_BYTES);
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------- */
 
 int or_interp_new(const struct or_image *base, const uint8_t ro[OR_RO_BYTES],
                   struct or_interp **out, struct err *e)

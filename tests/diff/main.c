@@ -41,8 +41,7 @@ struct oracle {
     bool seen[MNEMONICS], seen_alone[MNEMONICS];
 };
 
-/* ---- comparison
- * ---------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------- */
 
 #define FLAGS_COMPARED                                                                             \
     (FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_VM | FL_AC | FL_VIF | FL_VIP | FL_ID)
@@ -165,8 +164,7 @@ static unsigned compare_memory(const struct or_case *c, const struct or_result *
     return count;
 }
 
-/* ---- report
- * -------------------------------------------------------------------------------------- */
+/* ---- report ----------------------------------------------------------------------------- */
 
 static void row(FILE *out, const char *name, uint32_t init, uint32_t host, uint32_t interp,
                 uint32_t mask)
@@ -249,8 +247,7 @@ static void report(struct oracle *o, const char *what, const struct or_case *c,
     compare_memory(c, a, b, stdout);
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------- */
+/* ---- running ---------------------------------------------------------------------------- */
 
 static int run_batch(struct oracle *o, uint64_t first, unsigned count, struct err *e)
 {

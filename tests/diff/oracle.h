@@ -119,8 +119,7 @@ static inline void or_apply_patches(struct or_image *m, const struct or_case *c)
                c->patch[i].size);
 }
 
-/* ---- modes.c: segments
- * --------------------------------------------------------------------------- */
+/* ---- modes.c: segments ------------------------------------------------------------------ */
 
 enum or_seg_kind { OR_SEG_DATA, OR_SEG_READ_ONLY, OR_SEG_EXPAND_DOWN, OR_SEG_CODE };
 

@@ -24,8 +24,7 @@ static void push_words(struct x86_vcpu *v, unsigned n, const uint32_t *words)
 #define PUSH_WORDS(v, ...)                                                                         \
     push_words(v, ARRAY_LEN(((const uint32_t[]){__VA_ARGS__})), (const uint32_t[]){__VA_ARGS__})
 
-/* ---- code segments
- * --------------------------------------------------------------------------------- */
+/* ---- code segments ---------------------------------------------------------------------- */
 
 static void jump_privileges(void **state)
 {
@@ -124,8 +123,7 @@ static void real_mode_and_v8086(void **state)
     }
 }
 
-/* ---- call gates
- * -------------------------------------------------------------------------------------- */
+/* ---- call gates ------------------------------------------------------------------------- */
 
 static void call_gate_with_parameters(void **state)
 {
@@ -233,8 +231,7 @@ static void gate_faults(void **state)
     assert_int_equal(v->fault.error, DATA(1) & ~3u);
 }
 
-/* ---- returns
- * --------------------------------------------------------------------------------------------- */
+/* ---- returns ---------------------------------------------------------------------------- */
 
 static void return_privileges(void **state)
 {
@@ -374,8 +371,7 @@ static void iret_in_v8086(void **state)
     assert_int_equal(x86_sp(v), 0x806);
 }
 
-/* ---- SYSENTER
- * ---------------------------------------------------------------------------------------------- */
+/* ---- SYSENTER --------------------------------------------------------------------------- */
 
 static void sysenter_and_sysexit(void **state)
 {

@@ -222,8 +222,7 @@ static void debug_trap_on_arrival(void **state)
     assert_true(v->base.attention & X86_ATTN_DEBUG);
 }
 
-/* ---- faults
- * -------------------------------------------------------------------------------------- */
+/* ---- faults ----------------------------------------------------------------------------- */
 
 /* Before the commit point: the old task has the fault and nothing has changed. */
 static void refused(void **state)

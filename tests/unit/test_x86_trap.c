@@ -185,8 +185,7 @@ static void nmi_is_blocked_until_iret(void **state)
     assert_int_equal(x86_get_eflags(v), FLAGS);
 }
 
-/* ---- RF and debug exceptions
- * --------------------------------------------------------------------- */
+/* ---- RF and debug exceptions ------------------------------------------------------------ */
 
 static void resume_flag(void **state)
 {
@@ -237,8 +236,7 @@ static void trap_resumes_behind(void **state)
     assert_int_equal(v->eip, HANDLER(X86_DB));
 }
 
-/* ---- checks on gates
- * ------------------------------------------------------------------------------- */
+/* ---- checks on gates -------------------------------------------------------------------- */
 
 static void gate_privilege(void **state)
 {
@@ -348,8 +346,7 @@ static void broken_inner_stacks(void **state)
     assert_int_equal(v->fault.error, SEL_TSS_A);
 }
 
-/* ---- double and triple faults
- * ------------------------------------------------------------------------ */
+/* ---- double and triple faults ----------------------------------------------------------- */
 
 static void double_fault_table(void **state)
 {
@@ -420,8 +417,7 @@ static void interrupts_are_benign(void **state)
     assert_false(v->delivering_external);
 }
 
-/* ---- page faults in the middle
- * ------------------------------------------------------------------------ */
+/* ---- page faults in the middle ---------------------------------------------------------- */
 
 #define PAGE_DIRECTORY 0x100000u
 #define PAGE_TABLE     0x101000u

@@ -18,8 +18,7 @@ typedef uint32_t u32m __attribute__((aligned(1)));
 #define LOAD_FLAGS "addb $127, %%al\n\tsahf\n\t"
 #define LOAD_CARRY "btw $8, %w[old]\n\t"
 
-/* ---- host ALU primitives: name_bits(a, b, &cc) -> result
- * ------------------------------------------ */
+/* ---- host ALU primitives: name_bits(a, b, &cc) -> result -------------------------------- */
 
 /* Both operands in, all flags written. */
 #define HOST2(name, insn, T, bits, sfx)                                                            \
@@ -257,8 +256,7 @@ DEFINE(SHIFT, sar)
 DEFINE_COMPARE(cmp, sub)
 DEFINE_COMPARE(test, and)
 
-/* ---- multiplication and division
- * ------------------------------------------------------------------ */
+/* ---- multiplication and division -------------------------------------------------------- */
 
 #define MUL(name, insn, T, WIDE, bits, sfx, lo, hi)                                                \
     static WIDE name##_##bits(T a, T b, uint16_t *cc)                                              \
@@ -401,8 +399,7 @@ static void op_idiv(struct x86_vcpu *v, const struct x86_insn *in)
     }
 }
 
-/* ---- double shifts
- * -------------------------------------------------------------------------------- */
+/* ---- double shifts ---------------------------------------------------------------------- */
 
 #define DOUBLE_SHIFT(name, insn)                                                                   \
     static uint32_t name##_16(uint32_t a, uint32_t b, uint8_t count, uint16_t *cc)                 \
@@ -434,8 +431,7 @@ static void op_idiv(struct x86_vcpu *v, const struct x86_insn *in)
 DOUBLE_SHIFT(shld, "shld")
 DOUBLE_SHIFT(shrd, "shrd")
 
-/* ---- bits
- * ----------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------- */
 
 enum bit_op { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 
@@ -510,8 +506,7 @@ static void op_btc(struct x86_vcpu *v, const struct x86_insn *in)
 SCAN(bsf, "bsf")
 SCAN(bsr, "bsr")
 
-/* ---- exchange and compare
- * --------------------------------------------------------------------------- */
+/* ---- exchange and compare --------------------------------------------------------------- */
 
 static uint32_t add_sized(uint32_t a, uint32_t b, unsigned size, uint16_t *cc)
 {
@@ -574,8 +569,7 @@ static void op_cmpxchg8b(struct x86_vcpu *v, const struct x86_insn *in)
     }
 }
 
-/* ---- BCD
- * -------------------------------------------------------------------------------------------- */
+/* ---- BCD -------------------------------------------------------------------------------- */
 
 /* SF, ZF, PF of a byte result; the other flags as in `rest` (CC_CF, CC_AF, CC_OF). */
 static void set_bcd_flags(struct x86_vcpu *v, uint8_t result, uint16_t rest)
@@ -648,8 +642,7 @@ static void op_aad(struct x86_vcpu *v, const struct x86_insn *in)
     set_bcd_flags(v, al, 0);
 }
 
-/* ---- rows
- * --------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------- */
 
 #define ROW(m, op)                                                                                 \
     {                                                                                              \

@@ -8,8 +8,7 @@
 #define REG(T, offset) (*(T *)x86_reg_ptr(v, offset))
 #define SLOT(form, n)  [X86_FORM_##form * 3 + n]
 
-/* ---- mov
- * ------------------------------------------------------------------------------------------ */
+/* ---- mov -------------------------------------------------------------------------------- */
 
 /* The slow halves are functions of their own, so that the fast ones need no stack frame. */
 #define MOV(T, bits)                                                                               \
@@ -128,8 +127,7 @@ static void op_xlat(struct x86_vcpu *v, const struct x86_insn *in)
 
 static void op_nop(struct x86_vcpu *v, const struct x86_insn *in) {}
 
-/* ---- stack
- * ----------------------------------------------------------------------------------------- */
+/* ---- stack ------------------------------------------------------------------------------ */
 
 static void push32_r(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -228,8 +226,7 @@ static void op_leave(struct x86_vcpu *v, const struct x86_insn *in)
     x86_reg_set(v, X86_EBP * 8, in->opsize, x);
 }
 
-/* ---- conversions
- * ------------------------------------------------------------------------------------ */
+/* ---- conversions ------------------------------------------------------------------------ */
 
 static void op_cbw(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -248,8 +245,7 @@ static void op_cdq(struct x86_vcpu *v, const struct x86_insn *in)
     x86_w32(v, X86_EDX, v->gpr[X86_EAX] & 0x80000000 ? 0xffffffff : 0);
 }
 
-/* ---- conditional
- * ------------------------------------------------------------------------------------- */
+/* ---- conditional ------------------------------------------------------------------------ */
 
 /* A cmov whose condition is false still reads its source, and faults. */
 #define CONDITIONAL(cond, expr)                                                                    \
@@ -266,8 +262,7 @@ static void op_cdq(struct x86_vcpu *v, const struct x86_insn *in)
 #define BOTH(c, n) CONDITIONAL(c, x86_cond_##c(v->cc)) CONDITIONAL(n, !x86_cond_##c(v->cc))
 X86_CONDITIONS(BOTH)
 
-/* ---- flag bits
- * ---------------------------------------------------------------------------------------- */
+/* ---- flag bits -------------------------------------------------------------------------- */
 
 static void op_clc(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -302,8 +297,7 @@ static void op_salc(struct x86_vcpu *v, const struct x86_insn *in)
     x86_reg_set(v, X86_EAX * 8, 1, v->cc & CC_CF ? 0xff : 0);
 }
 
-/* ---- rows
- * --------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------- */
 
 #define ANY(m, fn)                                                                                 \
     {                                                                                              \

@@ -84,8 +84,7 @@ static void guarded(struct x86_vcpu *v, const struct x86_insn *in)
     op->any(v, in);
 }
 
-/* ---- operands
- * ------------------------------------------------------------------------------------ */
+/* ---- operands --------------------------------------------------------------------------- */
 
 static uint8_t gpr_index(ZydisRegister r)
 {

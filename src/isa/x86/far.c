@@ -376,8 +376,7 @@ static void into(struct x86_vcpu *v, const struct x86_insn *in)
         x86_deliver_software(v, X86_OF);
 }
 
-/* ---- SYSENTER
- * ------------------------------------------------------------------------------------ */
+/* ---- SYSENTER --------------------------------------------------------------------------- */
 
 /* Flat 4 GiB segments made from nothing; the descriptor tables are not read. */
 static void flat_transfer(struct x86_vcpu *v, uint16_t cs_sel, unsigned cpl, uint32_t eip,

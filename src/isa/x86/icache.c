@@ -107,8 +107,7 @@ void x86_icache_forget_translations(struct x86_icache *c)
     x86_icache_leave_window(c);
 }
 
-/* ---- pages
- * ---------------------------------------------------------------------------------------- */
+/* ---- pages ------------------------------------------------------------------------------ */
 
 static struct x86_icache_page **bucket(struct x86_icache *c, gpfn_t gpfn)
 {
@@ -201,8 +200,7 @@ void x86_icache_invalidate(struct x86_icache *c, gpa_t gpa, uint64_t len)
             invalidate_in(c, pg, from, to);
 }
 
-/* ---- lookup
- * ----------------------------------------------------------------------------------------- */
+/* ---- lookup ----------------------------------------------------------------------------- */
 
 /* An instruction that is not entirely in one page of memory is read byte by byte, each page
  * translated when the decoder asks for it: a fault comes only if the byte is needed. */

@@ -31,8 +31,7 @@ void x86_leave(struct x86_vcpu *v, enum exit_kind kind, const char *what)
     longjmp(v->unwind, X86_UNWIND_EXIT);
 }
 
-/* ---- debug traps
- * ------------------------------------------------------------------------------------ */
+/* ---- debug traps ------------------------------------------------------------------------ */
 
 void x86_update_debug(struct x86_vcpu *v)
 {
@@ -76,8 +75,7 @@ static void debug_before(struct x86_vcpu *v, bool after_mov_ss)
     x86_update_debug(v);
 }
 
-/* ---- between two instructions
- * ------------------------------------------------------------------------- */
+/* ---- between two instructions ----------------------------------------------------------- */
 
 /* Interrupts that may be taken now; true if one was delivered. */
 static bool deliver_interrupt(struct x86_vcpu *v, uint32_t a)

@@ -25,8 +25,7 @@
 #define PAE_RESERVED UINT64_C(0x7ffffff000000000)
 #define PAE_ADDRESS  UINT64_C(0x0000000ffffff000)
 
-/* ---- page walk
- * ------------------------------------------------------------------------------------- */
+/* ---- page walk -------------------------------------------------------------------------- */
 
 /* One level of a table: where the entry is, its value, how wide it is. */
 struct entry {
@@ -228,8 +227,7 @@ void x86_tlb_protect(struct x86_vcpu *v, gpfn_t page)
         }
 }
 
-/* ---- resolving one access within one page
- * --------------------------------------------------------------- */
+/* ---- resolving one access within one page ----------------------------------------------- */
 
 struct target {
     uint8_t *host; /* NULL: device or nothing there */
@@ -342,8 +340,7 @@ static void span_store(struct x86_vcpu *v, const struct span *s, const void *buf
         store(v, s->part[1], (const uint8_t *)buf + s->first, n - s->first);
 }
 
-/* ---- segment checks
- * ---------------------------------------------------------------------------------------- */
+/* ---- segment checks --------------------------------------------------------------------- */
 
 /* SDM vol. 3A 5.3: is [off, off+n) inside? */
 static bool within_limit(const struct x86_seg *s, uint32_t off, unsigned n)
@@ -432,8 +429,7 @@ void x86_check_port_breakpoints(struct x86_vcpu *v, uint16_t port, unsigned size
         note_breakpoints(v, port, size, 1u << 2);
 }
 
-/* ---- the accessors
- * ----------------------------------------------------------------------------------------- */
+/* ---- the accessors ---------------------------------------------------------------------- */
 
 uint64_t x86_read_slow(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned size)
 {

@@ -12,8 +12,7 @@
 #include "isa/x86/mmu.h"
 #include "isa/x86/trap.h"
 
-/* ---- index and count registers at the address size
- * ------------------------------------------------- */
+/* ---- index and count registers at the address size -------------------------------------- */
 
 static inline uint32_t index_get(const struct x86_vcpu *v, const struct x86_insn *in,
                                  enum x86_gpr r)
@@ -49,8 +48,7 @@ static void store(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned si
         x86_write8(v, s, off, (uint8_t)x);
 }
 
-/* ---- repetition
- * ---------------------------------------------------------------------------------------- */
+/* ---- repetition ------------------------------------------------------------------------- */
 
 typedef void (*iteration)(struct x86_vcpu *v, const struct x86_insn *in);
 
@@ -92,8 +90,7 @@ static void repeat(struct x86_vcpu *v, const struct x86_insn *in, iteration once
     }
 }
 
-/* ---- whole pages at a time
- * ------------------------------------------------------------------------------- */
+/* ---- whole pages at a time -------------------------------------------------------------- */
 
 /* How many elements from `off` on lie in one page, under `span` and before a 16-bit wrap. */
 static uint32_t run_length(const struct x86_vcpu *v, const struct x86_insn *in, enum x86_sreg s,
@@ -175,8 +172,7 @@ static void repeat_bulk(struct x86_vcpu *v, const struct x86_insn *in, iteration
     }
 }
 
-/* ---- the instructions
- * ----------------------------------------------------------------------------------------- */
+/* ---- the instructions ------------------------------------------------------------------- */
 
 static void movs_once(struct x86_vcpu *v, const struct x86_insn *in)
 {

@@ -17,8 +17,7 @@
 #define CR0_DEFINED                                                                                \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
-/* ---- interrupt flag, pushf, popf
- * -------------------------------------------------------------------- */
+/* ---- interrupt flag, pushf, popf -------------------------------------------------------- */
 
 /* What CLI and STI act on: IF where IOPL allows, else VIF where an extension is on. */
 static uint32_t interrupt_flag(struct x86_vcpu *v)
@@ -102,8 +101,7 @@ static void op_hlt(struct x86_vcpu *v, const struct x86_insn *in)
     x86_leave(v, EXIT_HALT, NULL);
 }
 
-/* ---- control registers
- * --------------------------------------------------------------------------------- */
+/* ---- control registers ------------------------------------------------------------------ */
 
 static void write_cr0(struct x86_vcpu *v, uint32_t x)
 {
@@ -196,8 +194,7 @@ static void op_smsw(struct x86_vcpu *v, const struct x86_insn *in)
         x86_reg_set(v, in->r0, in->opsize, v->cr0);
 }
 
-/* ---- debug registers
- * ------------------------------------------------------------------------------------ */
+/* ---- debug registers -------------------------------------------------------------------- */
 
 static void op_mov_dr(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -224,8 +221,7 @@ static void op_mov_dr(struct x86_vcpu *v, const struct x86_insn *in)
     x86_update_mode(v); /* data breakpoints close the fast path */
 }
 
-/* ---- TLB, caches, counters
- * --------------------------------------------------------------------------------- */
+/* ---- TLB, caches, counters -------------------------------------------------------------- */
 
 static void op_invlpg(struct x86_vcpu *v, const struct x86_insn *in)
 {

@@ -10,8 +10,7 @@
 #include "isa/x86/interp.h"
 #include "isa/x86/mmu.h"
 
-/* ---- derived state
- * ---------------------------------------------------------------------------------- */
+/* ---- derived state ---------------------------------------------------------------------- */
 
 /* A span closes (0) whenever the slow path has to look at every access. */
 static void derive_spans(struct x86_vcpu *v, struct x86_seg *s)
@@ -82,8 +81,7 @@ void x86_set_a20(struct x86_vcpu *v, bool on)
     x86_tlb_flush(v, false);
 }
 
-/* ---- stores to decoded code
- * ---------------------------------------------------------------------------- */
+/* ---- stores to decoded code ------------------------------------------------------------- */
 
 static void reasons_changed(void *opaque, gpfn_t page, uint8_t reasons)
 {
