@@ -81,7 +81,7 @@ int cmd_help(int argc, char **argv)
          "                    for several matches in order. Guest ends before: code 125\n"
          "  --fail-on REGEX   stop with code 121 once a line of output matches\n"
          "  --reboot          let a guest that resets restart (else exit code 122)\n"
-         "  --engine NAME     how to run guest code; see `ring3 doctor`\n"
+         "  --engine NAME     how to run guest code: auto (default) or see `ring3 doctor`\n"
          "  --board NAME      machine to be; see `ring3 machines`\n"
          "  --clock KIND      guest time: real, or virtual (10 ns an instruction)\n"
          "  --stats[=json]    numbers about the run on stderr at the end\n"

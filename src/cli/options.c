@@ -36,7 +36,7 @@ static int set_engine(struct run_options *o, const char *arg, struct err *e)
     if (o->vm.engine)
         return 0;
     return err_set(e, EINVAL, "unknown-engine",
-                   "there is no engine \"%s\"; `ring3 doctor` lists them", arg);
+                   "there is no engine \"%s\"; `ring3 doctor` lists them, auto takes the first", arg);
 }
 
 static int set_board(struct run_options *o, const char *arg, struct err *e)
@@ -170,7 +170,7 @@ static int check(struct run_options *o, int argc, char **argv, struct err *e)
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e)
 {
     *o = (struct run_options){.vm = {.board = boards[0],
-                                     .engine = engines[0],
+                                     .engine = engine_find("auto"),
                                      .clock = CLOCK_REAL_TIME,
                                      .ram_bytes = CLI_DEFAULT_RAM,
                                      .append = ""}};

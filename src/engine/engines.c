@@ -11,8 +11,11 @@ const struct engine_ops *const engines[] = {
 
 const struct engine_ops *engine_find(const char *name)
 {
-    for (unsigned i = 0; engines[i]; i++)
-        if (strcmp(engines[i]->name, name) == 0)
+    bool any = strcmp(name, "auto") == 0;
+    for (unsigned i = 0; engines[i]; i++) {
+        struct err why;
+        if (any ? engines[i]->probe(&why) == 0 : strcmp(engines[i]->name, name) == 0)
             return engines[i];
+    }
     return NULL;
 }

@@ -10,7 +10,7 @@ extern const struct engine_ops interp_engine; /* engine/interp */
 /* Best first; ends with NULL. */
 extern const struct engine_ops *const engines[];
 
-/* NULL if there is none of that name. */
+/* NULL if there is none of that name. "auto" is the first that this host can run. */
 const struct engine_ops *engine_find(const char *name);
 
 #endif

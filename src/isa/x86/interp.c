@@ -152,7 +152,7 @@ static void run_on(struct x86_vcpu *v, const struct x86_insn *in)
     const struct x86_icache *c = v->icache;
     /* Without a window each fetch has to check the limit of CS. */
     const uint64_t window = c->window_lin != X86_WINDOW_NONE ? c->window_lin : ~X86_WINDOW_NONE;
-    uint64_t eip = v->eip;
+    uint32_t eip = (uint32_t)v->eip; /* wraps behind the last byte of a 4 GiB segment */
     for (;; in++) {
         v->insn_eip = eip;
         eip += in->len;
