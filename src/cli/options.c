@@ -36,7 +36,8 @@ static int set_engine(struct run_options *o, const char *arg, struct err *e)
     if (o->vm.engine)
         return 0;
     return err_set(e, EINVAL, "unknown-engine",
-                   "there is no engine \"%s\"; `ring3 doctor` lists them, auto takes the first", arg);
+                   "there is no engine \"%s\"; `ring3 doctor` lists them, auto takes the first",
+                   arg);
 }
 
 static int set_board(struct run_options *o, const char *arg, struct err *e)
