@@ -684,32 +684,39 @@ static void breakpoints(void)
 }
 
 /* A breakpoint on a repeated instruction fires once, though interrupts break into it: they save RF.
- */
+ * On a busy host the timer may come too late for one run, so there are more. */
 static void breakpoint_on_rep(void)
 {
-    struct cpu c = cpu_make(0, f_bp_long);
+    struct cpu c;
+    unsigned runs = 0;
+    bool done = true;
 
     memset(&steps, 0, sizeof(steps));
     hook[1] = log_debug;
     hook[0x20] = log_irq;
     resume_flags = RF;
     irqs = 0;
-    c.edi = 0x400000;
-    c.ecx = 16 << 20;
-    c.eflags |= IF;
     write_dr0((u32)f_bp_long);
     pit_start(2, 300);
     pic_mask(0xfffe);
-    write_dr7(DR7_BP(0, 0, 1));
-    cpu_run(&c);
+    while (irqs < 2 && runs < 1000) {
+        c = cpu_make(0, f_bp_long);
+        c.edi = 0x400000;
+        c.ecx = 16 << 20;
+        c.eflags |= IF;
+        write_dr7(DR7_BP(0, 0, 1));
+        cpu_run(&c);
+        write_dr7(0x400);
+        done &= c.vector == DONE && c.ecx == 0;
+        runs++;
+    }
     pic_mask(0xffff);
     pit_start(0, 0);
-    write_dr7(0x400);
     write_dr6(0xffff0ff0);
     resume_flags = 0;
     hook[1] = hook[0x20] = NULL;
-    check_eq("exec-bp-on-rep-once", steps.n, 1);
-    check("exec-bp-on-rep-interrupted", irqs > 1 && c.vector == DONE && c.ecx == 0);
+    check_eq("exec-bp-on-rep-once", steps.n, runs);
+    check("exec-bp-on-rep-interrupted", irqs > 1 && done);
 }
 
 static volatile u32 gd_dr7, gd_dr6;
