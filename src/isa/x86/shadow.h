@@ -16,15 +16,6 @@
 
 struct x86_shadow;
 
-/* Fields that generated code and enter.S read; part of struct x86_vcpu as v->gen. */
-struct x86_gen {
-    uint64_t view;       /* r15: (window base or flat table) | 12 of the current space */
-    uint64_t window;     /* GS base: window of the current space, 0 if it has none */
-    uint64_t select[4];  /* TB_SELECT: flat table | 12 by bits 31..30 of the address */
-    uint64_t gs_current; /* GS base the thread has now */
-    struct x86_shadow *shadow;
-};
-
 struct x86_shadow *x86_shadow_new(struct x86_vcpu *v, const struct dbt_options *o,
                                   const struct dbt_hooks *h, struct err *e);
 void x86_shadow_free(struct x86_shadow *s);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 
+#include "isa/x86/gen.h"
 #include "ring3/vcpu.h"
 
 enum x86_gpr { X86_EAX, X86_ECX, X86_EDX, X86_EBX, X86_ESP, X86_EBP, X86_ESI, X86_EDI };
@@ -245,6 +246,7 @@ struct x86_vcpu {
         void *opaque;
     } ferr;
 
+    struct x86_gen gen;
     struct x86_decoder *decoder;
     struct x86_icache *icache;
     struct wp_watcher watcher;
