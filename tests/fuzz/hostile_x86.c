@@ -169,7 +169,10 @@ static void random_state(struct machine *m, uint64_t *s)
             v->eflags |= FL_VM;
         }
     }
-    v->eflags |= (uint32_t)next(s) & (FL_IF | FL_DF | FL_IOPL | FL_NT | FL_AC);
+    uint32_t flags = (uint32_t)next(s);
+    v->eflags |= flags & (FL_IOPL | FL_NT | FL_AC);
+    v->if_flag = flags & FL_IF;
+    v->df_flag = flags & FL_DF;
     if (below(s, 16) == 0)
         v->dr[7] = DR7_FIXED | (uint32_t)(next(s) & 0xffff23ff);
     v->eip = below(s, protected ? RAM_BYTES : 0x10000);
@@ -187,8 +190,12 @@ static const char *broken_invariant(const struct machine *m)
         return "the zero register is not zero";
     if (v->eip >> 32)
         return "eip is wider than 32 bits";
-    if (!(v->eflags & FL_FIXED) || (v->eflags & FL_ARITH))
+    if (!(v->eflags & FL_FIXED) || (v->eflags & (FL_ARITH | FL_IF | FL_DF)))
         return "eflags holds what it must not";
+    if ((v->if_flag & ~FL_IF) || (v->df_flag & ~FL_DF))
+        return "a flag of its own holds something else";
+    if (v->attn_mask != x86_attn_mask(v->if_flag))
+        return "the mask of attention is stale";
     if (v->cpl > 3 || ((v->eflags & FL_VM) && v->cpl != 3))
         return "impossible privilege level";
     if (v->user != (v->cpl == 3) || v->tlb != v->tlb_sets[v->user])
@@ -215,7 +222,7 @@ static int run_one(struct machine *m, uint64_t seed)
         if (x.kind == EXIT_SHUTDOWN || x.kind == EXIT_UNSUPPORTED)
             return 0;
         if (x.kind == EXIT_HALT) /* an interrupt comes */
-            x86_of(m->vcpu)->eflags |= FL_IF;
+            x86_set_eflags(x86_of(m->vcpu), x86_get_eflags(x86_of(m->vcpu)) | FL_IF);
     }
     return 0;
 }

@@ -306,6 +306,23 @@ static void return_to_a_16_bit_stack(void **state)
 #define ALL_FLAGS                                                                                  \
     (FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_ID | FL_VIF | FL_VIP)
 
+/* EFLAGS is kept in parts; every combination of the two single flags comes back whole. */
+static void flags_are_kept_in_parts(void **state)
+{
+    struct x86_vcpu *v = vcpu_of(state);
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t single = (i & 1 ? FL_IF : 0) | (i & 2 ? FL_DF : 0);
+        uint32_t rest = FL_FIXED | FL_IOPL | FL_NT | FL_ID;
+        x86_set_eflags(v, rest | FL_CF | FL_OF | single);
+        assert_int_equal(v->eflags, rest);
+        assert_int_equal(v->if_flag, single & FL_IF);
+        assert_int_equal(v->df_flag, single & FL_DF);
+        assert_int_equal(v->attn_mask, i & 1 ? X86_ATTN_MASK_OPEN : X86_ATTN_MASK_CLOSED);
+        assert_int_equal(x86_get_eflags(v), rest | FL_CF | FL_OF | single);
+    }
+    assert_int_equal(X86_ATTN_MASK_OPEN & ~X86_ATTN_MASK_CLOSED, ATTN_INTERRUPT);
+}
+
 static void iret_flags(void **state)
 {
     struct x86_vcpu *v = vcpu_of(state);
@@ -419,6 +436,7 @@ int main(void)
         TEST(return_privileges),
         TEST(return_faults),
         TEST(return_to_a_16_bit_stack),
+        TEST(flags_are_kept_in_parts),
         TEST(iret_flags),
         TEST(iret_to_v8086),
         TEST(iret_in_v8086),

@@ -40,7 +40,7 @@ static void gates_of_16_bits(void **state)
     assert_int_equal(v->eip, 0x8888);
     assert_int_equal(x86_r32(v, X86_ESP), STACK_TOP(0) - 10);
     EXPECT_STACK(v, 2, (CODE_AT + 2) & 0xffff, CODE(3), FLAGS, STACK_TOP(3) & 0xffff, DATA(3));
-    assert_false(v->eflags & FL_IF);
+    assert_int_equal(v->if_flag, 0);
     set_gate(v, IDT + 8 * 13, CODE(0), 0x9000, X86_TRAP_GATE16, 0, 0);
     assert_int_equal(deliver_fault(v, X86_GP, true, 0x1234), 1);
     EXPECT_STACK(v, 2, 0x1234, 0x8888, CODE(0));

@@ -278,11 +278,11 @@ static void op_cmc(struct x86_vcpu *v, const struct x86_insn *in)
 }
 static void op_cld(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    v->eflags &= ~FL_DF;
+    v->df_flag = 0;
 }
 static void op_std(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    v->eflags |= FL_DF;
+    v->df_flag = FL_DF;
 }
 static void op_lahf(struct x86_vcpu *v, const struct x86_insn *in)
 {

@@ -85,7 +85,7 @@ static bool deliver_interrupt(struct x86_vcpu *v, uint32_t a)
         x86_deliver_external(v, X86_NMI);
         return true;
     }
-    if ((a & ATTN_INTERRUPT) && (v->eflags & FL_IF) && v->base.intc.ack) {
+    if ((a & ATTN_INTERRUPT) && v->if_flag && v->base.intc.ack) {
         int vector = v->base.intc.ack(v->base.intc.opaque);
         if (vector < 0)
             return false;

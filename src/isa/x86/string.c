@@ -29,7 +29,7 @@ static inline void index_add(struct x86_vcpu *v, const struct x86_insn *in, enum
 }
 static inline int32_t step(const struct x86_vcpu *v, const struct x86_insn *in)
 {
-    return v->eflags & FL_DF ? -(int32_t)in->opsize : in->opsize;
+    return v->df_flag ? -(int32_t)in->opsize : in->opsize;
 }
 
 static uint32_t load(struct x86_vcpu *v, enum x86_sreg s, uint32_t off, unsigned size)
@@ -148,7 +148,7 @@ typedef uint32_t (*bulk)(struct x86_vcpu *v, const struct x86_insn *in, uint32_t
 static void repeat_bulk(struct x86_vcpu *v, const struct x86_insn *in, iteration once, bulk many,
                         bool moves_si)
 {
-    if (!(in->prefix & (X86_PFX_REP | X86_PFX_REPNE)) || (v->eflags & FL_DF) || interrupted(v)) {
+    if (!(in->prefix & (X86_PFX_REP | X86_PFX_REPNE)) || v->df_flag || interrupted(v)) {
         repeat(v, in, once, FOREVER);
         return;
     }

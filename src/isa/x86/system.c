@@ -40,7 +40,7 @@ static void op_sti(struct x86_vcpu *v, const struct x86_insn *in)
         if (v->eflags & FL_VIP) /* one is waiting for the monitor to deliver it */
             x86_raise_error(v, X86_GP, 0);
         x86_set_eflags(v, x86_get_eflags(v) | FL_VIF);
-    } else if (!(v->eflags & FL_IF)) {
+    } else if (!v->if_flag) {
         x86_set_eflags(v, x86_get_eflags(v) | FL_IF);
         v->shadow_until = v->retired + 1;
         v->shadow_debug = false;

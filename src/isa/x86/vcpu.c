@@ -43,19 +43,13 @@ void x86_seg_changed(struct x86_vcpu *v, enum x86_sreg s)
         x86_icache_leave_window(v->icache);
 }
 
-static void derive_attention_mask(struct x86_vcpu *v)
-{
-    v->attn_mask = ATTN_STOP | ATTN_NMI | ATTN_RESET | ATTN_CODE | X86_ATTN_DEBUG |
-                   (v->eflags & FL_IF ? ATTN_INTERRUPT : 0);
-}
-
 void x86_update_mode(struct x86_vcpu *v)
 {
     v->user = v->cpl == 3;
     v->tlb = v->tlb_sets[v->user];
     for (unsigned s = 0; s < X86_SREGS; s++)
         x86_seg_changed(v, s);
-    derive_attention_mask(v);
+    v->attn_mask = x86_attn_mask(v->if_flag);
     x86_update_debug(v);
 }
 
@@ -63,9 +57,10 @@ void x86_set_eflags(struct x86_vcpu *v, uint32_t eflags)
 {
     uint32_t changed = v->eflags ^ eflags;
     v->cc = x86_flags_to_cc(eflags);
-    v->eflags = (eflags & ~FL_ARITH) | FL_FIXED;
-    if (changed & FL_IF)
-        derive_attention_mask(v);
+    v->eflags = (eflags & ~(FL_ARITH | FL_IF | FL_DF)) | FL_FIXED;
+    v->if_flag = eflags & FL_IF;
+    v->df_flag = eflags & FL_DF;
+    v->attn_mask = x86_attn_mask(v->if_flag);
     if (changed & (FL_TF | FL_RF))
         x86_update_debug(v);
     if ((changed & FL_AC) && (v->cr0 & CR0_AM))
@@ -111,6 +106,7 @@ static void reset(struct vcpu *base)
     v->eip = 0xfff0;
     v->cc = 0;
     v->eflags = FL_FIXED;
+    v->if_flag = v->df_flag = 0;
     v->cpl = 0;
     for (unsigned s = 0; s < X86_SREGS; s++)
         v->seg[s] =

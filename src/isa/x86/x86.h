@@ -179,6 +179,9 @@ enum x86_unwind { X86_UNWIND_NONE, X86_UNWIND_FAULT, X86_UNWIND_EXIT };
 
 /* Own bits of vcpu.attention. */
 #define X86_ATTN_DEBUG (ATTN_ISA << 0) /* TF set, DR7 armed, or a debug trap pending */
+/* The two values of attn_mask: IF clear, IF set. */
+#define X86_ATTN_MASK_CLOSED (ATTN_STOP | ATTN_NMI | ATTN_RESET | ATTN_CODE | X86_ATTN_DEBUG)
+#define X86_ATTN_MASK_OPEN   (X86_ATTN_MASK_CLOSED | ATTN_INTERRUPT)
 
 #define X86_BRANCH_LOG 16 /* entries, power of two */
 #define X86_FAULT_LOG  16
@@ -197,14 +200,17 @@ struct x86_vcpu {
     struct vcpu base; /* first */
 
     uint64_t gpr[X86_GPR_ZERO + 1];
-    uint64_t eip;    /* of the next instruction while a handler runs */
-    uint16_t cc;     /* CC_*: the arithmetic flags */
-    uint32_t eflags; /* all other flags; bit 1 always set */
-    uint8_t cpl;     /* virtual privilege level; 0 in real mode, 3 in v8086 mode */
+    uint64_t eip; /* of the next instruction while a handler runs */
+    /* EFLAGS in parts, so that each can be written with one store of a constant. */
+    uint16_t cc;      /* CC_*: the arithmetic flags */
+    uint32_t eflags;  /* all but FL_ARITH, IF and DF; bit 1 always set */
+    uint32_t if_flag; /* FL_IF or 0; decides attn_mask */
+    uint32_t df_flag; /* FL_DF or 0 */
+    uint8_t cpl;      /* virtual privilege level; 0 in real mode, 3 in v8086 mode */
 
     /* Changes only through x86_update_mode(). */
     bool user;          /* cpl == 3: which TLB, U/S checks */
-    uint32_t attn_mask; /* bits of attention that matter now (ATTN_INTERRUPT only if IF) */
+    uint32_t attn_mask; /* bits of attention that matter now: x86_attn_mask(if_flag) */
     uint32_t sp_mask;   /* 0xffff or 0xffffffff by SS.B */
 
     struct x86_tlb_entry *tlb; /* tlb_sets[user] */
@@ -312,10 +318,15 @@ static inline uint16_t x86_flags_to_cc(uint32_t fl)
     return (uint16_t)((fl & (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF)) << 8 |
                       (fl & FL_OF ? CC_OF : 0));
 }
+/* What attn_mask is while if_flag is FL_IF or 0. */
+static inline uint32_t x86_attn_mask(uint32_t if_flag)
+{
+    return if_flag ? X86_ATTN_MASK_OPEN : X86_ATTN_MASK_CLOSED;
+}
 /* The whole EFLAGS register. */
 static inline uint32_t x86_get_eflags(const struct x86_vcpu *v)
 {
-    return (v->eflags & ~FL_ARITH) | x86_cc_to_flags(v->cc) | FL_FIXED;
+    return v->eflags | v->if_flag | v->df_flag | x86_cc_to_flags(v->cc);
 }
 /* Replace all of EFLAGS; no privilege checks. Follow with x86_update_mode() if VM changed;
  * IF, TF and AC are taken care of. (vcpu.c) */
