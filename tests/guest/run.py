@@ -119,6 +119,11 @@ def with_bochs(image, extra):
 BOCHS_KNOWN = {
     ('segment', 'iret-ss-not-present'): 'raises #NP; SDM vol. 3A 6.15 says #SS',
     ('smc', 'alias-second-page-remapped'): 'runs the bytes of the old mapping',
+    ('smc2', 'second-half-remapped'): 'runs the bytes of the old mapping',
+    ('smc2', 'first-half-remapped'): 'runs the bytes of the old mapping',
+    ('smc2', 'second-half-absent'): 'runs the bytes of the old mapping',
+    ('smc2', 'second-half-absent-cr2'): 'runs the bytes of the old mapping',
+    ('smc2', 'second-half-back'): 'runs the bytes of the old mapping',
     ('events', 'exec-bp-on-rep-once'): 'an interrupt inside saves RF as 0; SDM vol. 3B 17.3.1.1',
     ('v86', 'iret-ip-beyond-64k'): 'not checked; SDM vol. 2, IRET',
     ('pic', 'priority-order'): 'settles on a request before the acknowledge cycle',
