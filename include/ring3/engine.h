@@ -5,17 +5,27 @@
 
 #include "ring3/err.h"
 #include "ring3/exit.h"
+#include "ring3/translate.h"
 #include "ring3/vcpu.h"
+
+/* Takes one figure for `--stats`; `name` is copied, `unit` must be static. */
+struct figure_sink {
+    void (*add)(void *opaque, const char *name, double value, int decimals, const char *unit);
+    void *opaque;
+};
 
 struct engine_ops {
     const char *name, *summary;
     /* 0 when this host can run it, else -errno and why not in *e. */
     int (*probe)(struct err *e);
-    /* Allocate and free v->engine_state. */
-    int (*attach)(struct vcpu *v, struct err *e);
+    /* Allocate and free v->engine_state. `dbt` is what the user asked of a translating engine; it
+     * outlives v. */
+    int (*attach)(struct vcpu *v, const struct dbt_options *dbt, struct err *e);
     void (*detach)(struct vcpu *v);
     /* Run until an exit vm/run.c must serve. vCPU thread. Fills *x; guest state precise. */
     void (*run)(struct vcpu *v, struct vm_exit *x);
+    /* Figures of its own, exact once the vCPU thread has ended; may be NULL. Any thread. */
+    void (*figures)(const struct vcpu *v, const struct figure_sink *to);
 };
 
 #endif

@@ -13,9 +13,10 @@ struct phys;
 /* Why guest writes to a page must be seen. Kept per guest page; applied by each processor's TLB
  * or window, never to the monitor's own map. */
 enum wp_reason {
-    WP_CODE = 1 << 0,       /* holds decoded or translated instructions */
+    WP_CODE = 1 << 0,       /* holds instructions that the interpreter has decoded */
     WP_PAGE_TABLE = 1 << 1, /* holds a page table that a shadow was built from */
     WP_DIRTY_LOG = 1 << 2,  /* snapshot or migration wants to know */
+    WP_TRANSLATED = 1 << 3, /* holds translated instructions: an engine's own, beside WP_CODE */
 };
 
 enum phys_kind { PHYS_NONE, PHYS_RAM, PHYS_ROM };
@@ -63,7 +64,8 @@ struct wp_watcher {
     void *opaque;
     struct wp_watcher *next; /* phys's list */
 };
-void wp_watch(struct phys *p, struct wp_watcher *w); /* before the VM runs; not owned */
+void wp_watch(struct phys *p, struct wp_watcher *w);   /* before the VM runs; not owned */
+void wp_unwatch(struct phys *p, struct wp_watcher *w); /* after it ran */
 void wp_add(struct phys *p, gpfn_t page, uint8_t reasons);
 void wp_drop(struct phys *p, gpfn_t page, uint8_t reasons);
 /* A processor stored [gpa, gpa+len) itself, within one page that has reasons. */

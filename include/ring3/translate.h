@@ -29,11 +29,12 @@ struct vcpu;
  *     entry = u32 at (r11 + DBT_NOTHING_OFFSET + table[pc >> 12] + pc * 4);  jump to r11 + entry
  * table[] holds a biased address of the page's array of 4,096 entries, or 0, which leads to
  * nothing. No flags change on the way. */
-#define DBT_CODE_LIMIT       (512 * MIB) /* largest code cache */
-#define DBT_GUARD_OFFSET     0x3fff0000u /* one readable page; the page behind it faults */
-#define DBT_NOTHING_OFFSET   0x40000000u /* r11 + this: 16 GiB of zeros */
-#define DBT_STRADDLE_OFFSET  0x00800000u /* r14 + this: u32 per page, code of the instruction that
-                                          * starts there and ends in the next page, or 0 */
+#define DBT_CODE_LIMIT     (512 * MIB) /* largest code cache */
+#define DBT_GUARD_OFFSET   0x3fff0000u /* one readable page; the page behind it faults */
+#define DBT_NOTHING_OFFSET 0x40000000u /* r11 + this: 16 GiB of zeros */
+#define DBT_STRADDLE_OFFSET                                                                        \
+    0x00800000u /* r14 + this: u32 per page, code of the instruction that                          \
+                 * starts there and ends in the next page, or 0 */
 #define DBT_JUMP_TABLE_BYTES 0x00c00000u
 
 /* Exits. Generated code sets r8d = guest pc and r9d = argument, and jumps to a trampoline of the
@@ -80,7 +81,7 @@ struct tb_mark {
     int16_t fix_arg;
 };
 
-struct tb_link { /* rel32 of a jump to an instruction of the same page */
+struct tb_link {         /* rel32 of a jump to an instruction of the same page */
     uint16_t at, target; /* byte offset in code[]; offset in the page */
 };
 struct tb_tramp { /* rel32 of a jump to the trampoline of an exit kind */
@@ -150,9 +151,9 @@ struct dbt_hooks {
 /* `--dbt`: choices for tests, measurements and debugging. */
 enum dbt_view { DBT_VIEW_AUTO, DBT_VIEW_WINDOW, DBT_VIEW_FLAT };
 struct dbt_options {
-    uint64_t cache_bytes; /* 1 MiB to DBT_CODE_LIMIT */
+    uint64_t cache_bytes; /* 1 MiB to DBT_CODE_LIMIT; 0: DBT_CACHE_DEFAULT */
     enum dbt_view view;   /* how generated code reaches guest memory */
-    uint16_t max_insns;   /* per translation, 1 to TB_MAX_INSNS */
+    uint16_t max_insns;   /* per translation, 1 to TB_MAX_INSNS; 0: TB_MAX_INSNS */
     bool no_chain;        /* every jump leaves to the dispatcher */
     bool no_adapt;        /* never retranslate a faulting site */
     bool trap;            /* pure trap-and-emulate: no virtual interrupt flag either */
@@ -160,6 +161,7 @@ struct dbt_options {
     bool single;          /* run() returns after each translation (lock-step tests) */
     bool trace_tables;    /* page tables are write-traced instead of re-validated */
     bool check_code;      /* scan generated code for sensitive and privileged instructions */
+    bool perf_map;        /* name translations for perf(1) in /tmp/perf-PID.map */
 };
 #define DBT_CACHE_DEFAULT (32 * MIB)
 
@@ -176,8 +178,8 @@ struct isa_translator {
     void (*detach)(struct vcpu *v);
 
     /* Get ready to run translated code at the current pc: make the views of the current space
-     * current and valid. False: this state (real mode, non-flat segments, trap flag, ...) is for the
-     * interpreter. */
+     * current and valid. False: this state (real mode, non-flat segments, trap flag, ...) is for
+     * the interpreter. */
     bool (*prepare)(struct vcpu *v, struct dbt_where *w);
     /* Physical page behind a linear page for instruction fetch in the current space. False: not
      * present, not permitted, not memory. The space remembers it and tells code_unmapped(). */
@@ -190,8 +192,8 @@ struct isa_translator {
     uint64_t (*enter)(struct vcpu *v, const void *code, uintptr_t jump_table, uintptr_t reserve);
     /* Assembly labels. Trampolines jump to `exit` with r8d, r9d, r10d set. A signal handler that
      * interrupts generated code sets rip to fault_exit (stores registers but neither pc nor
-     * anything of r8 to r10; returns DBT_EXIT_FAULT); one that finds rip in [enter_begin, enter_end)
-     * sets it to enter_abort. */
+     * anything of r8 to r10; returns DBT_EXIT_FAULT); one that finds rip in [enter_begin,
+     * enter_end) sets it to enter_abort. */
     const void *exit, *fault_exit, *enter_begin, *enter_end, *enter_abort;
 
     /* Make the state precise at f->pc and decide. */

@@ -30,6 +30,7 @@ enum vm_exit_code {
 struct vm_config {
     const struct board_ops *board;
     const struct engine_ops *engine;
+    struct dbt_options dbt; /* for engines that translate */
     enum clock_kind clock;
     uint64_t ram_bytes;
     const char *kernel, *initrd, *append; /* paths; append "" when absent */

@@ -15,6 +15,15 @@ void wp_watch(struct phys *p, struct wp_watcher *w)
     p->watchers = w;
 }
 
+void wp_unwatch(struct phys *p, struct wp_watcher *w)
+{
+    struct wp_watcher **at = &p->watchers;
+    while (*at && *at != w)
+        at = &(*at)->next;
+    if (*at)
+        *at = w->next;
+}
+
 static void tell_changed(struct phys *p, gpfn_t page, uint8_t reasons)
 {
     for (struct wp_watcher *w = p->watchers; w; w = w->next)

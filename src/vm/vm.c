@@ -33,7 +33,7 @@ static int build_parts(struct vm *vm, struct err *e)
     int r = c->board->build(vm, e);
     if (r < 0)
         return r;
-    r = c->engine->attach(vm->vcpu, e);
+    r = c->engine->attach(vm->vcpu, &c->dbt, e);
     vm->engine_attached = r == 0;
     return r;
 }

@@ -96,7 +96,7 @@ static int toy_reset(struct vm *vm, struct err *e)
 
 static const struct board_ops toy_board = {.name = "toy", .build = toy_build, .reset = toy_reset};
 
-static int toy_attach(struct vcpu *v, struct err *e)
+static int toy_attach(struct vcpu *v, const struct dbt_options *dbt, struct err *e)
 {
     struct toy_setup *s = container_of(v, struct toy_setup, toy.v);
     return s->attach_result < 0 ? err_set(e, -s->attach_result, "toy-attach", "no") : 0;

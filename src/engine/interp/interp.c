@@ -10,7 +10,7 @@ static int probe(struct err *e)
 {
     return 0;
 }
-static int attach(struct vcpu *v, struct err *e)
+static int attach(struct vcpu *v, const struct dbt_options *dbt, struct err *e)
 {
     return 0;
 }
