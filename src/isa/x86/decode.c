@@ -255,30 +255,37 @@ static bool refused(ZyanStatus s, struct x86_insn *in)
     return true;
 }
 
-bool x86_decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n, unsigned code_size,
-                struct x86_insn *in)
-{
+/* What Zydis says of an instruction. */
+struct decoded {
     ZydisDecodedInstruction z;
-    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT_VISIBLE];
+    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT_VISIBLE]; /* z.operand_count_visible */
+    ZyanStatus status;                                        /* failed: the rest is not valid */
+};
+
+static inline bool decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n,
+                          unsigned code_size, struct x86_insn *in, struct decoded *o)
+{
     ZydisDecoderContext context;
     const ZydisDecoder *dec = &d->by_size[code_size == 4];
+    const ZydisDecodedInstruction *z = &o->z;
+    const ZydisDecodedOperand *ops = o->ops;
 
     *in = (struct x86_insn){.base = X86_GPR_ZERO, .index = X86_GPR_ZERO};
-    ZyanStatus s = ZydisDecoderDecodeInstruction(dec, &context, bytes, n, &z);
-    if (!ZYAN_SUCCESS(s))
-        return refused(s, in);
-    unsigned count = z.operand_count_visible;
-    ZydisDecoderDecodeOperands(dec, &context, &z, ops, (ZyanU8)count);
+    o->status = ZydisDecoderDecodeInstruction(dec, &context, bytes, n, &o->z);
+    if (!ZYAN_SUCCESS(o->status))
+        return refused(o->status, in);
+    unsigned count = z->operand_count_visible;
+    ZydisDecoderDecodeOperands(dec, &context, z, o->ops, (ZyanU8)count);
 
-    in->mnemonic = (uint16_t)refine(&z, ops);
-    in->len = z.length;
-    in->opsize = (uint8_t)(z.operand_width / 8);
-    in->asize = (uint8_t)(z.address_width / 8);
-    in->opcode = z.opcode;
-    in->modrm = z.attributes & ZYDIS_ATTRIB_HAS_MODRM
-                    ? (uint8_t)(z.raw.modrm.mod << 6 | z.raw.modrm.reg << 3 | z.raw.modrm.rm)
+    in->mnemonic = (uint16_t)refine(z, ops);
+    in->len = z->length;
+    in->opsize = (uint8_t)(z->operand_width / 8);
+    in->asize = (uint8_t)(z->address_width / 8);
+    in->opcode = z->opcode;
+    in->modrm = z->attributes & ZYDIS_ATTRIB_HAS_MODRM
+                    ? (uint8_t)(z->raw.modrm.mod << 6 | z->raw.modrm.reg << 3 | z->raw.modrm.rm)
                     : 0;
-    prefixes(in, &z);
+    prefixes(in, z);
     enum x86_form form = operands(in, ops, count);
     if (count > 0 && is_reg_class(&ops[0], ZYDIS_REGCLASS_SEGMENT))
         in->r0 = seg_operand(ops[0].reg.value);
@@ -287,11 +294,97 @@ bool x86_decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n, u
 
     const struct x86_op *op = d->rows[in->mnemonic];
     unsigned log2 = in->opsize == 1 ? 0 : in->opsize == 2 ? 1 : 2;
-    if (!op || z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+    if (!op || z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         in->fn = x86_undefined;
     else if (op->class & (X86_CPL0 | X86_PROT_ONLY))
         in->fn = guarded;
     else
         in->fn = pick(op, form, log2);
     return true;
+}
+
+bool x86_decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n, unsigned code_size,
+                struct x86_insn *in)
+{
+    struct decoded o;
+    return decode(d, bytes, n, code_size, in, &o);
+}
+
+/* ---- layout --------------------------------------------------------------------------------- */
+
+static void layout_register(struct x86_layout *l, const ZydisDecodedOperand *o)
+{
+    switch (ZydisRegisterGetClass(o->reg.value)) {
+    case ZYDIS_REGCLASS_GPR8:
+        l->byte_reg = true;
+        l->high_byte |= ZydisRegisterGetId(o->reg.value) >= 4;
+        break;
+    case ZYDIS_REGCLASS_GPR16:
+    case ZYDIS_REGCLASS_GPR32:
+        l->reg_is_gpr |= o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG;
+        l->rm_is_gpr |= o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM;
+        l->opcode_reg_is_gpr |= o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE;
+        break;
+    default:
+        break;
+    }
+}
+
+static void layout_memory(struct x86_layout *l, const ZydisDecodedOperand *o)
+{
+    if (o->mem.type == ZYDIS_MEMOP_TYPE_AGEN)
+        return;
+    l->mem_read = o->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
+    l->mem_write = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    l->mem_bytes = o->size / 8;
+}
+
+/* Whether the operand size decides anything: not in x87, MMX and SSE, nor in what has a modrm and
+ * yet no 16-bit operand (fences, CMPXCHG8B), where 66 may even name another instruction. */
+static bool sized(const struct x86_decoder *d, const struct x86_insn *in, const struct decoded *o)
+{
+    const struct x86_op *op = d->rows[in->mnemonic];
+    if (op && (op->class & (X86_FPU | X86_MMX | X86_SSE)))
+        return false;
+    bool word = !(o->z.attributes & ZYDIS_ATTRIB_HAS_MODRM);
+    for (unsigned i = 0; i < o->z.operand_count_visible; i++)
+        word |= o->ops[i].type != ZYDIS_OPERAND_TYPE_IMMEDIATE && o->ops[i].size == 16;
+    return word;
+}
+
+static uint8_t mandatory_prefix(const ZydisDecodedInstruction *z)
+{
+    uint8_t found = 0;
+    if (z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
+        return 0; /* a string instruction's */
+    for (unsigned i = 0; i < z->raw.prefix_count; i++)
+        if (z->raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+            found = z->raw.prefixes[i].value;
+    return found;
+}
+
+bool x86_decode_layout(const struct x86_decoder *d, const uint8_t *bytes, unsigned n,
+                       unsigned code_size, struct x86_insn *in, struct x86_layout *l)
+{
+    struct decoded o;
+    bool complete = decode(d, bytes, n, code_size, in, &o);
+    const ZydisDecodedInstruction *z = &o.z;
+    *l = (struct x86_layout){0};
+    if (!ZYAN_SUCCESS(o.status) || z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+        return complete;
+    l->opcode_at = z->raw.prefix_count;
+    l->opcode_len = z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? 1
+                    : z->opcode_map == ZYDIS_OPCODE_MAP_0F    ? 2
+                                                              : 3;
+    l->mandatory = mandatory_prefix(z);
+    l->opsize_66 = in->opsize == 2 && sized(d, in, &o);
+    l->has_modrm = z->attributes & ZYDIS_ATTRIB_HAS_MODRM;
+    l->imm_len = (uint8_t)((z->raw.imm[0].size + z->raw.imm[1].size) / 8);
+    l->imm_at = l->imm_len ? z->raw.imm[0].offset : 0;
+    for (unsigned i = 0; i < z->operand_count_visible; i++)
+        if (o.ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER)
+            layout_register(l, &o.ops[i]);
+        else if (o.ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+            layout_memory(l, &o.ops[i]);
+    return complete;
 }

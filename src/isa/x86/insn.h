@@ -175,6 +175,34 @@ void x86_undefined(struct x86_vcpu *v, const struct x86_insn *in);
  * handler that raises #UD; instructions over 15 bytes to one that raises #GP(0). */
 bool x86_decode(const struct x86_decoder *d, const uint8_t *bytes, unsigned n, unsigned code_size,
                 struct x86_insn *in);
+
+/* Where the parts of an encoding are and what its register numbers name: what one needs to write
+ * the same instruction with other prefixes, registers or addresses. Only operands that assembler
+ * notation shows count; hidden ones (the stack of push, al and [ebx] of xlat) do not.
+ *
+ *   prefixes | opcode (escapes 0F, 0F 38, 0F 3A included) | modrm sib disp | immediates */
+struct x86_layout {
+    uint8_t opcode_at, opcode_len; /* 1 to 3 bytes; modrm, if any, is next */
+    /* 66, F2 or F3 when it is part of the opcode, else 0. Any other F2 or F3 is the rep of a
+     * string instruction or means nothing, and may not be written again: F3 0F BC is BSF here and
+     * TZCNT to newer processors. */
+    uint8_t mandatory;
+    bool opsize_66; /* code with 32-bit operands by default needs 66 for this operand size */
+    bool has_modrm;
+    uint8_t imm_at, imm_len;    /* all immediates, relative and far targets together; 0, 0: none */
+    bool reg_is_gpr, rm_is_gpr; /* modrm.reg, modrm.rm with mod 3: a 16- or 32-bit register */
+    bool opcode_reg_is_gpr;     /* the low 3 bits of the opcode: a 16- or 32-bit register */
+    bool byte_reg, high_byte;   /* some operand is an 8-bit register; is ah, ch, dh or bh */
+    /* The memory operand: lea does neither; nop and the prefetches count as reading. */
+    bool mem_read, mem_write;
+    /* Its size, 0: none or unknown. BT, BTS, BTR and BTC with the offset in a register reach
+     * beyond it. */
+    uint16_t mem_bytes;
+};
+/* x86_decode(), and *l: all 0 if the bytes are no instruction, or a VEX or 3DNow! one. Other
+ * instructions without a row (0F 38, 0F 3A) have a layout, too. */
+bool x86_decode_layout(const struct x86_decoder *d, const uint8_t *bytes, unsigned n,
+                       unsigned code_size, struct x86_insn *in, struct x86_layout *l);
 struct x86_decoder *x86_decoder_new(struct err *e);
 void x86_decoder_free(struct x86_decoder *d);
 /* Row of a mnemonic, or NULL. */
