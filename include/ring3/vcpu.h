@@ -5,6 +5,8 @@
 #ifndef RING3_VCPU_H
 #define RING3_VCPU_H
 
+#include <pthread.h>
+
 #include "ring3/bus.h"
 #include "ring3/clock.h"
 #include "ring3/exit.h"
@@ -63,7 +65,14 @@ struct vcpu {
     struct intc intc;
     struct vcpu_stats stats;
     void *engine_state; /* the running engine's own */
-    uint32_t trace;     /* TRACE_* bits; set before the VM runs */
+    /* Make the processor's thread look at `attention` although it runs code that does not look.
+     * NULL: none needed. Set by the engine's attach(), before other threads know v. Called by
+     * vcpu_attend on any thread but `runner`, with new bits in `attention` and the processor not
+     * asleep; must not block. How not to lose one: vm/vcpu.c. */
+    void (*kick)(struct vcpu *v);
+    _Atomic pthread_t runner; /* who never needs kick(): an engine with kick() stores
+                                 pthread_self() here in every run() */
+    uint32_t trace;           /* TRACE_* bits; set before the VM runs */
 };
 
 /* Set bits and make sure the processor notices: wakes it if it sleeps. Any thread. */

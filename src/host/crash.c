@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* What happens when ring3 itself crashes: see host/crash.h.
- *
- * A signal handler gets no argument of ours, and ring3 keeps no globals. But every thread has
- * its own alternate signal stack, whose address the kernel passes to the handler in uc_stack; so
- * the pointer to what must be restored lies at the bottom of that stack, behind a magic word. */
+/* What happens when ring3 itself crashes: see host/crash.h. The signal handler is in host/fault.c,
+ * where the pointer to what must be restored lies in host/altstack.c. */
 #include "host/crash.h"
 
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
-#define STACK_BYTES (64 * 1024)
-#define STACK_MAGIC UINT64_C(0x7233637261736821)
-
-struct stack_bottom {
-    uint64_t magic;
-    struct crash *crash;
-};
+#include "host/fault.h"
+#include "host/altstack.h"
 
 /* Append to a line; async-signal-safe, never past the end. */
 static size_t put_text(char *line, size_t at, size_t size, const char *s)
@@ -44,22 +34,16 @@ static size_t put_hex(char *line, size_t at, size_t size, uint64_t x)
 
 static const char *signal_name(int sig)
 {
-    return sig == SIGSEGV  ? "SIGSEGV"
-           : sig == SIGBUS ? "SIGBUS"
-           : sig == SIGFPE ? "SIGFPE"
-           : sig == SIGILL ? "SIGILL"
-                           : "SIGABRT";
+    return sig == SIGSEGV   ? "SIGSEGV"
+           : sig == SIGBUS  ? "SIGBUS"
+           : sig == SIGFPE  ? "SIGFPE"
+           : sig == SIGILL  ? "SIGILL"
+           : sig == SIGTRAP ? "SIGTRAP"
+                            : "SIGABRT";
 }
 
-/* Async-signal-safe. The disposition is the default again (SA_RESETHAND), so raise() ends us
- * with the right status and a core file where wanted. */
-static void on_crash(int sig, siginfo_t *info, void *context)
+void crash_report(struct crash *c, int sig, const siginfo_t *info, const ucontext_t *uc)
 {
-    const ucontext_t *uc = context;
-    const struct stack_bottom *b = uc->uc_stack.ss_sp;
-    struct crash *c = NULL;
-    if (!(uc->uc_stack.ss_flags & SS_DISABLE) && b && b->magic == STACK_MAGIC)
-        c = b->crash;
     if (c && c->term)
         term_restore(c->term);
 
@@ -76,41 +60,29 @@ static void on_crash(int sig, siginfo_t *info, void *context)
                  ": this is a mistake in ring3, not in the guest; please report it\n");
     ssize_t ignored = write(c ? c->log_fd : STDERR_FILENO, line, n);
     (void)ignored;
-    raise(sig);
 }
 
 int crash_install(struct err *e)
 {
-    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    struct sigaction crash = {.sa_sigaction = on_crash,
-                              .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND | SA_NODEFER};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], &crash, NULL) < 0)
-            return err_set(e, errno, "signals", "sigaction: %s", strerror(errno));
-    if (sigaction(SIGPIPE, &ignore, NULL) < 0)
-        return err_set(e, errno, "signals", "sigaction: %s", strerror(errno));
-    return 0;
+    int r = host_fault_install(e);
+    if (r == 0 && sigaction(SIGPIPE, &ignore, NULL) < 0)
+        r = err_set(e, errno, "signals", "sigaction: %s", strerror(errno));
+    return r;
 }
 
 void crash_enter(void *crash)
 {
-    void *stack =
-        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (stack == MAP_FAILED)
-        return; /* a crash would then leave the terminal raw; nothing worse */
-    *(struct stack_bottom *)stack = (struct stack_bottom){STACK_MAGIC, crash};
-    stack_t s = {.ss_sp = stack, .ss_size = STACK_BYTES};
-    if (sigaltstack(&s, NULL) < 0)
-        munmap(stack, STACK_BYTES);
+    struct altstack *s = altstack_enter();
+    if (s) /* else a crash would leave the terminal raw; nothing worse */
+        s->crash = crash;
 }
 
 void crash_leave(void)
 {
-    stack_t off = {.ss_flags = SS_DISABLE}, old;
-    if (sigaltstack(&off, &old) < 0 || old.ss_flags & SS_DISABLE)
+    struct altstack *s = altstack_get();
+    if (!s)
         return;
-    const struct stack_bottom *b = old.ss_sp;
-    if (b->magic == STACK_MAGIC)
-        munmap(old.ss_sp, old.ss_size);
+    s->crash = NULL;
+    altstack_leave(s);
 }

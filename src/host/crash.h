@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The process's signal dispositions. All sigaction calls of ring3 are in host/. */
+/* What ring3 does when it crashes itself. All sigaction calls of ring3 are in host/. */
 #ifndef RING3_HOST_CRASH_H
 #define RING3_HOST_CRASH_H
 
 #include <signal.h>
+#include <ucontext.h>
 
 #include "host/term.h"
 #include "ring3/err.h"
@@ -14,8 +15,9 @@ struct crash {
     int log_fd;
 };
 
-/* Handle SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT: restore the terminal, print one line, die
- * of the signal. Ignore SIGPIPE: writers see EPIPE. Once per process. */
+/* Handle SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGABRT: unless the thread takes them on
+ * purpose (host/fault.h), restore the terminal, print one line, die of the signal. Ignore SIGPIPE:
+ * writers see EPIPE. Once per process. */
 int crash_install(struct err *e);
 
 /* Give the calling thread an alternate stack and tie it to *c; without it a crash of the thread
@@ -23,5 +25,8 @@ int crash_install(struct err *e);
  * with the thread (64 KiB). */
 void crash_enter(void *crash);
 void crash_leave(void);
+
+/* Restore the terminal and print the line. c may be NULL. Async-signal-safe; for host/fault.c. */
+void crash_report(struct crash *c, int sig, const siginfo_t *info, const ucontext_t *uc);
 
 #endif

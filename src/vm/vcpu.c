@@ -8,11 +8,29 @@
  *             if (asleep) wake             if (attention has bits) done, else futex_wait
  *
  * Both sides store before they load, sequentially consistent, so at least one sees the other;
- * and futex_wait returns at once if the word is no longer what was just read. */
+ * and futex_wait returns at once if the word is no longer what was just read.
+ *
+ * Translated code does not look at the word. An engine that runs some sets vcpu.kick, which
+ * interrupts the processor's thread by a signal if that is in translated code:
+ *
+ *     attend: attention |= bits      run: in_code = true
+ *             if (asleep) wake            if (attention has bits) in_code = false, serve them
+ *             else kick:                  else jump into the code
+ *                 if (in_code) signal
+ *
+ * Again both sides store before they load, so either the engine sees the bits or kick() sees
+ * in_code. A signal can come before the engine has got into the code. When it comes before the load
+ * of attention, it may be ignored: the bits it speaks of were stored before it was sent, so
+ * the load sees them. From that load on the signal handler must turn it into an exit, so the load
+ * stands in the entry code, whose addresses the handler knows like those of translated code.
+ * When `asleep` was seen set no kick is needed: the thread stores asleep = false and looks
+ * at the word, in this order, before it runs code again. Nor is one for bits set already:
+ * whoever set them has kicked or is about to, and the engine has looked since or will. */
 #include "ring3/vcpu.h"
 
 #include <limits.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -33,8 +51,12 @@ static void futex_wake(_Atomic uint32_t *word)
 void vcpu_attend(struct vcpu *v, uint32_t bits)
 {
     uint32_t old = atomic_fetch_or(&v->attention, bits);
-    if ((old & bits) != bits && atomic_load(&v->asleep))
+    if ((old & bits) == bits)
+        return;
+    if (atomic_load(&v->asleep))
         futex_wake(&v->attention);
+    else if (v->kick && !pthread_equal(atomic_load(&v->runner), pthread_self()))
+        v->kick(v);
 }
 
 void vcpu_unattend(struct vcpu *v, uint32_t bits)
