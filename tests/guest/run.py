@@ -124,6 +124,8 @@ BOCHS_KNOWN = {
     ('smc2', 'second-half-absent'): 'runs the bytes of the old mapping',
     ('smc2', 'second-half-absent-cr2'): 'runs the bytes of the old mapping',
     ('smc2', 'second-half-back'): 'runs the bytes of the old mapping',
+    ('straddle', 'faults-store-fstt'): 'stores in two parts',
+    ('straddle', 'faults-store-fbstp'): 'stores in two parts',
     ('events', 'exec-bp-on-rep-once'): 'an interrupt inside saves RF as 0; SDM vol. 3B 17.3.1.1',
     ('v86', 'iret-ip-beyond-64k'): 'not checked; SDM vol. 2, IRET',
     ('pic', 'priority-order'): 'settles on a request before the acknowledge cycle',
