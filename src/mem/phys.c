@@ -145,6 +145,25 @@ struct phys_page phys_page(const struct phys *p, gpfn_t page)
                               .host = slot_host(p, slot)};
 }
 
+uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host)
+{
+    return (uint64_t)(host - p->ram);
+}
+
+uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages)
+{
+    if (page.n >= PHYS_PAGES || !p->slots[page.n])
+        return 0;
+    if (max_pages > PHYS_PAGES - page.n)
+        max_pages = PHYS_PAGES - page.n;
+    const slot_t *slot = p->slots + page.n;
+    uint64_t n = 0;
+    /* Slots number memfd pages, so a run counts up by one; the kind is part of the slot. */
+    while (n < max_pages && slot[n] == slot[0] + n)
+        n++;
+    return n;
+}
+
 uint64_t phys_host_pages_touched(const struct phys *p)
 {
     struct stat st;
