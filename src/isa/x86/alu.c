@@ -646,9 +646,14 @@ static void op_aad(struct x86_vcpu *v, const struct x86_insn *in)
 
 #define ROW(m, op)                                                                                 \
     {                                                                                              \
-        .mnemonic = ZYDIS_MNEMONIC_##m, .forms = op##_forms                                        \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .class = X86_COPY, .forms = op##_forms                     \
     }
 #define ANY(m, fn)                                                                                 \
+    {                                                                                              \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .class = X86_COPY, .any = fn                               \
+    }
+/* not in 64-bit mode */
+#define OLD(m, fn)                                                                                 \
     {                                                                                              \
         .mnemonic = ZYDIS_MNEMONIC_##m, .any = fn                                                  \
     }
@@ -673,7 +678,7 @@ const struct x86_op x86_ops_alu[] = {
     ROW(SHL, shl),
     ROW(SHR, shr),
     ROW(SAR, sar),
-    {.mnemonic = ZYDIS_MNEMONIC_MUL, .any = op_mul, .forms = mul_forms},
+    {.mnemonic = ZYDIS_MNEMONIC_MUL, .class = X86_COPY, .any = op_mul, .forms = mul_forms},
     ANY(IMUL, op_imul),
     ANY(DIV, op_div),
     ANY(IDIV, op_idiv),
@@ -688,11 +693,11 @@ const struct x86_op x86_ops_alu[] = {
     ANY(XADD, op_xadd),
     ANY(CMPXCHG, op_cmpxchg),
     ANY(CMPXCHG8B, op_cmpxchg8b),
-    ANY(DAA, op_daa),
-    ANY(DAS, op_das),
-    ANY(AAA, op_aaa),
-    ANY(AAS, op_aas),
-    ANY(AAM, op_aam),
-    ANY(AAD, op_aad),
+    OLD(DAA, op_daa),
+    OLD(DAS, op_das),
+    OLD(AAA, op_aaa),
+    OLD(AAS, op_aas),
+    OLD(AAM, op_aam),
+    OLD(AAD, op_aad),
     {0},
 };

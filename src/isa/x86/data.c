@@ -303,18 +303,23 @@ static void op_salc(struct x86_vcpu *v, const struct x86_insn *in)
     {                                                                                              \
         .mnemonic = ZYDIS_MNEMONIC_##m, .any = fn                                                  \
     }
-#define CC(C, c) ANY(SET##C, set_##c), ANY(CMOV##C, cmov_##c)
+#define COPY(m, fn)                                                                                \
+    {                                                                                              \
+        .mnemonic = ZYDIS_MNEMONIC_##m, .class = X86_COPY, .any = fn                               \
+    }
+#define CC(C, c) COPY(SET##C, set_##c), COPY(CMOV##C, cmov_##c)
+/* Not copied: what uses the stack, CLD and STD (df_flag), SALC (gone in 64-bit mode). */
 const struct x86_op x86_ops_data[] = {
-    {.mnemonic = ZYDIS_MNEMONIC_MOV, .forms = mov_forms},
+    {.mnemonic = ZYDIS_MNEMONIC_MOV, .class = X86_COPY, .forms = mov_forms},
     {.mnemonic = ZYDIS_MNEMONIC_PUSH, .any = op_push, .forms = push_forms},
     {.mnemonic = ZYDIS_MNEMONIC_POP, .any = op_pop, .forms = pop_forms},
-    ANY(MOVZX, op_movzx),
-    ANY(MOVSX, op_movsx),
-    {.mnemonic = ZYDIS_MNEMONIC_LEA, .any = op_lea, .forms = lea_forms},
-    ANY(XCHG, op_xchg),
-    ANY(BSWAP, op_bswap),
-    ANY(XLAT, op_xlat),
-    ANY(NOP, op_nop),
+    COPY(MOVZX, op_movzx),
+    COPY(MOVSX, op_movsx),
+    {.mnemonic = ZYDIS_MNEMONIC_LEA, .class = X86_COPY, .any = op_lea, .forms = lea_forms},
+    COPY(XCHG, op_xchg),
+    COPY(BSWAP, op_bswap),
+    COPY(XLAT, op_xlat),
+    COPY(NOP, op_nop),
 
     ANY(ENDBR32, op_nop),
     ANY(PUSHA, op_pusha),
@@ -323,17 +328,17 @@ const struct x86_op x86_ops_data[] = {
     ANY(POPAD, op_popa),
     ANY(ENTER, op_enter),
     ANY(LEAVE, op_leave),
-    ANY(CBW, op_cbw),
-    ANY(CWDE, op_cwde),
-    ANY(CWD, op_cwd),
-    ANY(CDQ, op_cdq),
-    ANY(CLC, op_clc),
-    ANY(STC, op_stc),
-    ANY(CMC, op_cmc),
+    COPY(CBW, op_cbw),
+    COPY(CWDE, op_cwde),
+    COPY(CWD, op_cwd),
+    COPY(CDQ, op_cdq),
+    COPY(CLC, op_clc),
+    COPY(STC, op_stc),
+    COPY(CMC, op_cmc),
     ANY(CLD, op_cld),
     ANY(STD, op_std),
-    ANY(LAHF, op_lahf),
-    ANY(SAHF, op_sahf),
+    COPY(LAHF, op_lahf),
+    COPY(SAHF, op_sahf),
     ANY(SALC, op_salc),
     CC(O, o),
     CC(NO, no),

@@ -294,7 +294,9 @@ static inline bool decode(const struct x86_decoder *d, const uint8_t *bytes, uns
 
     const struct x86_op *op = d->rows[in->mnemonic];
     unsigned log2 = in->opsize == 1 ? 0 : in->opsize == 2 ? 1 : 2;
-    if (!op || z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+    /* SSE4.1 has a second PEXTRW in the map 0F 3A. */
+    if (!op || z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+        z->opcode_map > ZYDIS_OPCODE_MAP_0F)
         in->fn = x86_undefined;
     else if (op->class & (X86_CPL0 | X86_PROT_ONLY))
         in->fn = guarded;

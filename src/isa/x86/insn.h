@@ -82,6 +82,12 @@ enum {
     X86_FPU = 1 << 6,                 /* handlers call x86_fpu_guard() first */
     X86_MMX = 1 << 7,                 /* x86_mmx_guard() */
     X86_SSE = 1 << 8,                 /* x86_sse_guard() */
+    /* The same opcode means the same in 64-bit user mode: a translator may copy it once operands
+     * and prefixes are written anew. Set row by row where that is known, never by default. Of
+     * such rows, a few encodings mean something else there and need another one: INC and DEC by
+     * 40-4F (REX), 80 /n by 82 (undefined), A0-A3 (64-bit offset), NOP by 0F 18-1E (hints and
+     * MPX; leave it out). */
+    X86_COPY = 1 << 9,
     /* Invalid LOCK, memory operands where only registers may be and the like never reach a row:
      * Zydis refuses them and they decode to #UD. */
 };

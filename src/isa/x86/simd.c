@@ -61,9 +61,19 @@ const struct simd_form x86_simd_forms[4][256] = {
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
+/* All may be copied but the masked moves, whose address is DS:(e)di and nowhere in the encoding. */
+#define COPY(number)                                                                               \
+    ((unsigned)(number) == ZYDIS_MNEMONIC_MASKMOVQ ||                                              \
+             (unsigned)(number) == ZYDIS_MNEMONIC_MASKMOVDQU                                       \
+         ? 0                                                                                       \
+         : X86_COPY)
+#define ROW(number, class)                                                                         \
+    {                                                                                              \
+        number, (class) | COPY(number), x86_simd_exec, NULL                                        \
+    }
 #define G(...)
 #define H(...)
-#define F(mnemonic, ...) {ZYDIS_MNEMONIC_##mnemonic, X86_MMX, x86_simd_exec, NULL},
+#define F(mnemonic, ...) ROW(ZYDIS_MNEMONIC_##mnemonic, X86_MMX),
 const struct x86_op x86_ops_mmx[] = {
 #include "isa/x86/mmx.def"
     {0},
@@ -75,23 +85,23 @@ static void no_operation(struct x86_vcpu *v, const struct x86_insn *in) {}
 /* Orders nothing: the one vCPU sees its own accesses in order, and devices are called at once. */
 #define HINT(mnemonic)                                                                             \
     {                                                                                              \
-        ZYDIS_MNEMONIC_##mnemonic, 0, no_operation, NULL                                           \
+        ZYDIS_MNEMONIC_##mnemonic, X86_COPY, no_operation, NULL                                    \
     }
-#define F(mnemonic, ...) {ZYDIS_MNEMONIC_##mnemonic, X86_SSE, x86_simd_exec, NULL},
+#define F(mnemonic, ...) ROW(ZYDIS_MNEMONIC_##mnemonic, X86_SSE),
 const struct x86_op x86_ops_sse[] = {
 #include "isa/x86/sse.def"
-    {X86_MN_MOVSD_SSE, X86_SSE, x86_simd_exec, NULL},
-    {X86_MN_CMPSD_SSE, X86_SSE, x86_simd_exec, NULL},
-    {ZYDIS_MNEMONIC_MOVHLPS, X86_SSE, x86_simd_exec, NULL},
-    {ZYDIS_MNEMONIC_MOVLHPS, X86_SSE, x86_simd_exec, NULL},
-    {ZYDIS_MNEMONIC_PSRLDQ, X86_SSE, x86_simd_exec, NULL},
-    {ZYDIS_MNEMONIC_PSLLDQ, X86_SSE, x86_simd_exec, NULL},
-    {ZYDIS_MNEMONIC_LDMXCSR, X86_SSE, x86_ldmxcsr, NULL},
-    {ZYDIS_MNEMONIC_STMXCSR, X86_SSE, x86_stmxcsr, NULL},
-    {ZYDIS_MNEMONIC_FXSAVE, X86_SSE, x86_fxsave, NULL},
+    ROW(X86_MN_MOVSD_SSE, X86_SSE),
+    ROW(X86_MN_CMPSD_SSE, X86_SSE),
+    ROW(ZYDIS_MNEMONIC_MOVHLPS, X86_SSE),
+    ROW(ZYDIS_MNEMONIC_MOVLHPS, X86_SSE),
+    ROW(ZYDIS_MNEMONIC_PSRLDQ, X86_SSE),
+    ROW(ZYDIS_MNEMONIC_PSLLDQ, X86_SSE),
+    {ZYDIS_MNEMONIC_LDMXCSR, X86_SSE, x86_ldmxcsr, NULL}, /* #GP for bits of our choice */
+    {ZYDIS_MNEMONIC_STMXCSR, X86_SSE | X86_COPY, x86_stmxcsr, NULL},
+    {ZYDIS_MNEMONIC_FXSAVE, X86_SSE, x86_fxsave, NULL}, /* 64-bit mode has 8 more registers */
     {ZYDIS_MNEMONIC_FXRSTOR, X86_SSE, x86_fxrstor, NULL},
-    {ZYDIS_MNEMONIC_MOVNTI, 0, x86_movnti, NULL},
-    {ZYDIS_MNEMONIC_CLFLUSH, 0, x86_clflush, NULL},
+    {ZYDIS_MNEMONIC_MOVNTI, X86_COPY, x86_movnti, NULL},
+    {ZYDIS_MNEMONIC_CLFLUSH, X86_COPY, x86_clflush, NULL},
     HINT(PREFETCHNTA),
     HINT(PREFETCHT0),
     HINT(PREFETCHT1),
@@ -105,6 +115,8 @@ const struct x86_op x86_ops_sse[] = {
 #undef F
 #undef G
 #undef H
+#undef ROW
+#undef COPY
 
 /* ---- dispatch -------------------------------------------------------------------------------- */
 
@@ -134,7 +146,7 @@ static bool is_mmx(const struct x86_insn *in, const struct simd_form *f)
 void x86_simd_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
     const struct simd_form *f = find_form(in);
-    if (unlikely(!f)) /* SSE4.1 has another PEXTRW */
+    if (unlikely(!f)) /* one that only newer processors have */
         x86_raise(v, X86_UD);
     if (f->flags & SIMD_SSE)
         x86_sse_guard(v);

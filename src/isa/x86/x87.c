@@ -343,6 +343,12 @@ static void x87_frstor(struct x86_vcpu *v, const struct x86_insn *in)
 
 #define ROW(mnemonic, handler)                                                                     \
     {                                                                                              \
+        ZYDIS_MNEMONIC_##mnemonic, X86_FPU | X86_COPY, handler, NULL                               \
+    }
+/* These store, load or forget the instruction and operand pointers, which on the host are its
+ * own. */
+#define POINTERS(mnemonic, handler)                                                                \
+    {                                                                                              \
         ZYDIS_MNEMONIC_##mnemonic, X86_FPU, handler, NULL                                          \
     }
 #define X(mnemonic) ROW(mnemonic, x87_exec)
@@ -361,13 +367,14 @@ const struct x86_op x86_ops_x87[] = {
     ROW(FCMOVNU, x87_flags), ROW(FCMOVU, x87_flags), ROW(FCOMI, x87_flags),
     ROW(FCOMIP, x87_flags), ROW(FUCOMI, x87_flags), ROW(FUCOMIP, x87_flags),
     ROW(FNCLEX, x87_control), ROW(FENI8087_NOP, x87_control), ROW(FDISI8087_NOP, x87_control),
-    ROW(FSETPM287_NOP, x87_control), ROW(FNINIT, x87_fninit), ROW(FLDCW, x87_fldcw),
+    ROW(FSETPM287_NOP, x87_control), ROW(FLDCW, x87_fldcw),
     ROW(FNSTCW, x87_store_word), ROW(FNSTSW, x87_store_word), ROW(FWAIT, x87_fwait),
-    ROW(FNSTENV, x87_fnstenv), ROW(FLDENV, x87_fldenv), ROW(FNSAVE, x87_fnsave),
-    ROW(FRSTOR, x87_frstor),
+    POINTERS(FNINIT, x87_fninit), POINTERS(FNSTENV, x87_fnstenv), POINTERS(FLDENV, x87_fldenv),
+    POINTERS(FNSAVE, x87_fnsave), POINTERS(FRSTOR, x87_frstor),
     {0},
 };
 /* clang-format on */
 #undef ROW
+#undef POINTERS
 #undef X
 #undef ST
