@@ -193,8 +193,11 @@ struct isa_translator {
     /* Assembly labels. Trampolines jump to `exit` with r8d, r9d, r10d set. A signal handler that
      * interrupts generated code sets rip to fault_exit (stores registers but neither pc nor
      * anything of r8 to r10; returns DBT_EXIT_FAULT); one that finds rip in [enter_begin,
-     * enter_end) sets it to enter_abort. */
+     * enter_end) sets it to enter_abort. The same goes for calls that generated code makes
+     * (callout_begin, _end, _leave): an interrupt must not get lost between their own look at
+     * attention and their return. */
     const void *exit, *fault_exit, *enter_begin, *enter_end, *enter_abort;
+    const void *callout_begin, *callout_end, *callout_leave;
 
     /* Make the state precise at f->pc and decide. */
     enum dbt_verdict (*fault)(struct vcpu *v, const struct dbt_fault *f);

@@ -6,14 +6,24 @@
 #include <stdint.h>
 
 struct x86_shadow;
+struct x86_translator;
+
+#define X86_GEN_NO_BASE UINT64_C(0xffffffffffff0000) /* the host kernel's: always a page fault */
 
 /* Read by generated code and enter.S. */
 struct x86_gen {
-    uint64_t view;       /* r15: (window base or flat table) | 12 of the current space */
-    uint64_t window;     /* GS base: window of the current space, 0 if it has none */
-    uint64_t select[4];  /* TB_SELECT: flat table | 12 by bits 31..30 of the address */
+    uint64_t view;      /* r15: (window base or flat table) | 12 of the current space */
+    uint64_t window;    /* GS base: window of the current space, 0 if it has none */
+    uint64_t select[4]; /* TB_SELECT: flat table | 12 by bits 31..30 of the address */
+    /* Where the bases of FS and GS are: seg[].base, or X86_GEN_NO_BASE, which faults, unless the
+     * segment is one of 4 GiB that can be read and written without a check. */
+    uint64_t base_at[2];
     uint64_t gs_current; /* GS base the thread has now */
+    uint64_t page_mask;  /* 0xfff: an operand of pext */
+    uint64_t bit_mask;   /* 31: the same */
+    uint64_t callout;    /* address of x86_callout */
     struct x86_shadow *shadow;
+    struct x86_translator *translator;
 };
 
 #endif

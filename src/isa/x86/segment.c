@@ -10,6 +10,7 @@
  * Left out: the code-segment rules of far transfers, which are in far.c. */
 #include "isa/x86/insn.h"
 #include "isa/x86/mmu.h"
+#include "isa/x86/translate_enter.h"
 #include "isa/x86/trap.h"
 
 /* Attributes of every real-mode and v8086 segment: present, read/write, accessed. */
@@ -134,6 +135,8 @@ void x86_load_seg(struct x86_vcpu *v, enum x86_sreg s, uint16_t sel)
     v->seg[s] =
         s == X86_SS ? x86_stack_seg(v, sel, v->cpl, X86_GP) : x86_data_seg(v, sel, v->cpl, X86_GP);
     x86_seg_changed(v, s);
+    if (v->gen.translator)
+        x86_callout_remember(v, s);
 }
 
 void x86_set_cpl(struct x86_vcpu *v, unsigned cpl)

@@ -34,10 +34,20 @@ static void derive_spans(struct x86_vcpu *v, struct x86_seg *s)
         s->write_span = span;
 }
 
+/* For translated code, which checks nothing. */
+static void derive_base_pointer(struct x86_vcpu *v, enum x86_sreg s)
+{
+    const struct x86_seg *seg = &v->seg[s];
+    bool unlimited = seg->read_span == X86_SPAN_ALL && seg->write_span == X86_SPAN_ALL;
+    v->gen.base_at[s - X86_FS] = unlimited ? (uintptr_t)&seg->base : X86_GEN_NO_BASE;
+}
+
 void x86_seg_changed(struct x86_vcpu *v, enum x86_sreg s)
 {
     derive_spans(v, &v->seg[s]);
-    if (s == X86_SS)
+    if (s == X86_FS || s == X86_GS)
+        derive_base_pointer(v, s);
+    else if (s == X86_SS)
         v->sp_mask = v->seg[X86_SS].attr & SEG_DB ? UINT32_MAX : UINT16_MAX;
     else if (s == X86_CS)
         x86_icache_leave_window(v->icache);

@@ -135,6 +135,7 @@ struct x86_seg {
      * the span cannot break a segment rule. 0 sends every access down the slow path. */
     uint32_t read_span, write_span;
 };
+#define X86_SPAN_ALL (UINT32_MAX - 14) /* of a segment of 4 GiB */
 
 struct x86_dtr { /* GDTR, IDTR */
     uint64_t base;

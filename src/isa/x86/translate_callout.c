@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* Work that generated code calls for without leaving: an exit to the dispatcher and back costs five
+ * times as much. So far loads of segment registers, seven of which make up a system call of Linux.
+ *
+ * A load that the interpreter has done before, of the same selector with the same descriptor at the
+ * same privilege, has the same outcome: it is remembered by selector. The descriptor is read again
+ * each time, for a guest that changes it. */
+#include <string.h>
+
+#include "isa/x86/translate.h"
+#include "isa/x86/translate_enter.h"
+#include "isa/x86/mmu.h"
+
+/* The descriptor in the GDT, if it can be had from the TLB. */
+X86_CALLOUT static bool read_descriptor(const struct x86_vcpu *v, uint32_t selector, uint64_t *raw)
+{
+    uint32_t offset = selector & 0xfff8u, lin = (uint32_t)v->gdtr.base + offset;
+    const struct x86_tlb_entry *t = &v->tlb_sets[0][lin >> PAGE_SHIFT & (X86_TLB_SIZE - 1)];
+    if (offset + 7 > v->gdtr.limit || ((uint64_t)(lin + 7) & PAGE_MASK) != t->tag_read)
+        return false;
+    memcpy(raw, (const uint8_t *)(t->addend + lin), sizeof *raw);
+    return true;
+}
+
+static struct x86_known_segment *slot(const struct x86_vcpu *v, uint32_t selector)
+{
+    return &v->gen.translator->known[selector >> 3 & (X86_KNOWN_SEGMENTS - 1)];
+}
+
+X86_CALLOUT static bool flat(const struct x86_seg *s)
+{
+    return s->base == 0 && s->read_span == X86_SPAN_ALL && s->write_span == X86_SPAN_ALL;
+}
+
+X86_CALLOUT static bool load_null(struct x86_vcpu *v, enum x86_sreg s, uint32_t selector)
+{
+    if (s != X86_FS && s != X86_GS) /* translated code takes DS, ES and SS for flat */
+        return false;
+    v->seg[s] = (struct x86_seg){.sel = (uint16_t)selector};
+    v->gen.base_at[s - X86_FS] = X86_GEN_NO_BASE;
+    return true;
+}
+
+X86_CALLOUT static bool load(struct x86_vcpu *v, enum x86_sreg s, uint32_t selector)
+{
+    selector &= 0xffff;
+    if (!(selector & ~3u))
+        return load_null(v, s, selector);
+    const struct x86_known_segment *k = slot(v, selector);
+    uint64_t raw;
+    if ((selector & 4) || k->seg.sel != selector || k->cpl != v->cpl ||
+        !read_descriptor(v, selector, &raw) || raw != k->raw)
+        return false;
+    if (s == X86_FS || s == X86_GS)
+        v->gen.base_at[s - X86_FS] = (uintptr_t)&v->seg[s].base;
+    else if (!flat(&k->seg))
+        return false;
+    v->seg[s] = k->seg;
+    return true;
+}
+
+void x86_callout_remember(struct x86_vcpu *v, enum x86_sreg s)
+{
+    const struct x86_seg *seg = &v->seg[s];
+    uint64_t raw;
+    bool unlimited = seg->read_span == X86_SPAN_ALL && seg->write_span == X86_SPAN_ALL;
+    if (s == X86_SS || (seg->sel & 4) || !unlimited || !read_descriptor(v, seg->sel, &raw))
+        return;
+    *slot(v, seg->sel) = (struct x86_known_segment){*seg, raw, v->cpl};
+}
+
+#define LOAD_AND_POP(s)                                                                            \
+    X86_CALLOUT static bool load_##s(struct x86_vcpu *v, uint32_t selector)                        \
+    {                                                                                              \
+        return load(v, X86_##s, selector);                                                         \
+    }                                                                                              \
+    X86_CALLOUT static bool pop_##s(struct x86_vcpu *v, uint32_t selector)                         \
+    {                                                                                              \
+        if (!load(v, X86_##s, selector))                                                           \
+            return false;                                                                          \
+        v->gpr[X86_ESP] = (uint32_t)v->gpr[X86_ESP] + 4;                                           \
+        return true;                                                                               \
+    }
+LOAD_AND_POP(ES)
+LOAD_AND_POP(DS)
+LOAD_AND_POP(FS)
+LOAD_AND_POP(GS)
+
+#define ROWS(s) [X86_CALLOUT_LOAD + X86_##s] = load_##s, [X86_CALLOUT_POP + X86_##s] = pop_##s
+const x86_callout_fn x86_callouts[X86_CALLOUTS] = {ROWS(ES), ROWS(DS), ROWS(FS), ROWS(GS)};
