@@ -194,7 +194,8 @@ void x86_interpret(struct vcpu *base, uint64_t budget, struct vm_exit *x)
     default:
         loop(v, x);
     }
-    x86_fpu_park(v);
+    if (!v->fpu.keep_live)
+        x86_fpu_park(v);
     x->pc = (uint32_t)(v->seg[X86_CS].base + v->eip);
     base->stats.instructions += v->retired - before;
 }
