@@ -205,6 +205,10 @@ struct isa_translator {
     void (*set_pc)(struct vcpu *v, uint32_t pc);
     /* Name of a declined instruction (argument of DBT_EXIT_EMULATE), for statistics. */
     const char *(*declined_name)(uint32_t argument);
+    /* Text of the guest instruction at `bytes` for traces; returns its length, 0 if there is none
+     * in len bytes. May be NULL. */
+    unsigned (*disassemble)(const uint8_t *bytes, unsigned len, uint32_t pc, char *text,
+                            size_t size);
     /* First byte offset of an instruction in code[0..len) that must never be there, or -1. */
     int64_t (*find_sensitive)(const uint8_t *code, uint64_t len);
 };

@@ -21,6 +21,7 @@ enum {
     TRACE_EXCEPTIONS = 1 << 1,
     TRACE_IO = 1 << 2,
     TRACE_IRQ = 1 << 3,
+    TRACE_BLOCKS = 1 << 4, /* each translation an engine makes: guest and host code */
 };
 
 /* Bits of vcpu.attention: why the processor should look up between two instructions. */

@@ -99,6 +99,81 @@ static int set_clock(struct run_options *o, const char *arg, struct err *e)
     return 0;
 }
 
+static int set_cache(struct run_options *o, const char *arg, struct err *e)
+{
+    int r = parse_size(arg, &o->vm.dbt.cache_bytes, e);
+    if (r == 0 && (o->vm.dbt.cache_bytes < MIB || o->vm.dbt.cache_bytes > DBT_CODE_LIMIT))
+        return err_set(e, EINVAL, "bad-size", "--cache takes 1M to %" PRIu64 "M, not \"%s\"",
+                       (uint64_t)(DBT_CODE_LIMIT / MIB), arg);
+    return r;
+}
+
+/* Words of --dbt that only set a flag. */
+static const struct dbt_word {
+    const char *word;
+    size_t flag; /* offset of a bool in struct dbt_options */
+} dbt_words[] = {
+    {"nochain", offsetof(struct dbt_options, no_chain)},
+    {"noadapt", offsetof(struct dbt_options, no_adapt)},
+    {"trap", offsetof(struct dbt_options, trap)},
+    {"count", offsetof(struct dbt_options, count)},
+    {"trace-tables", offsetof(struct dbt_options, trace_tables)},
+    {"check", offsetof(struct dbt_options, check_code)},
+    {"perf-map", offsetof(struct dbt_options, perf_map)},
+};
+
+/* "max=N" */
+static bool parse_max(const char *word, size_t n, uint16_t *max)
+{
+    unsigned x = 0;
+    if (n < 5 || n > 7 || memcmp(word, "max=", 4) != 0)
+        return false;
+    for (size_t i = 4; i < n; i++) {
+        if (word[i] < '0' || word[i] > '9')
+            return false;
+        x = x * 10 + (unsigned)(word[i] - '0');
+    }
+    *max = (uint16_t)x;
+    return x >= 1 && x <= TB_MAX_INSNS;
+}
+
+static bool set_dbt_word(struct dbt_options *d, const char *word, size_t n)
+{
+    static const char *const views[] = {
+        [DBT_VIEW_AUTO] = "auto", [DBT_VIEW_WINDOW] = "window", [DBT_VIEW_FLAT] = "flat"};
+    for (unsigned i = 0; i < ARRAY_LEN(views); i++)
+        if (strlen(views[i]) == n && memcmp(word, views[i], n) == 0) {
+            d->view = (enum dbt_view)i;
+            return true;
+        }
+    for (unsigned i = 0; i < ARRAY_LEN(dbt_words); i++)
+        if (strlen(dbt_words[i].word) == n && memcmp(word, dbt_words[i].word, n) == 0) {
+            *(bool *)((char *)d + dbt_words[i].flag) = true;
+            return true;
+        }
+    if (n == 3 && memcmp(word, "one", 3) == 0) {
+        d->max_insns = 1;
+        return true;
+    }
+    return parse_max(word, n, &d->max_insns);
+}
+
+static int set_dbt(struct run_options *o, const char *arg, struct err *e)
+{
+    const char *at = arg;
+    do {
+        size_t n = strcspn(at, ",");
+        if (!set_dbt_word(&o->vm.dbt, at, n))
+            return err_set(e, EINVAL, "bad-option",
+                           "--dbt does not know \"%.*s\"; it knows auto, window, flat, nochain, "
+                           "one, max=1 to max=%u, noadapt, trap, count, trace-tables, check and "
+                           "perf-map, with commas between",
+                           (int)n, at, TB_MAX_INSNS);
+        at += n;
+    } while (*at++);
+    return 0;
+}
+
 static int set_reboot(struct run_options *o, const char *arg, struct err *e)
 {
     o->vm.allow_reboot = true;
@@ -124,6 +199,7 @@ static const struct row {
     {"expect", required_argument, add_expect}, {"fail-on", required_argument, add_fail_on},
     {"stats", optional_argument, set_stats},   {"trace", required_argument, set_trace},
     {"clock", required_argument, set_clock},   {"reboot", no_argument, set_reboot},
+    {"dbt", required_argument, set_dbt},       {"cache", required_argument, set_cache},
     {"help", no_argument, set_help},
 };
 

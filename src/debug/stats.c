@@ -12,7 +12,7 @@
 
 #include "vm/run.h"
 
-#define MAX_FIGURES 48
+#define MAX_FIGURES 128
 
 struct figure {
     char name[32];     /* the JSON key */
@@ -114,11 +114,26 @@ static void gather_memory(struct figures *fs, const struct vm *vm)
         "MiB resident beyond guest RAM");
 }
 
+static void add_of_engine(void *opaque, const char *name, double value, int decimals,
+                          const char *unit)
+{
+    add(opaque, name, value, decimals, unit);
+}
+
+static void gather_engine(struct figures *fs, const struct vm *vm)
+{
+    const struct figure_sink sink = {add_of_engine, fs};
+    fs->group = "engine";
+    if (vm->config.engine->figures && vm->engine_attached)
+        vm->config.engine->figures(vm->vcpu, &sink);
+}
+
 static void gather(struct figures *fs, const struct vm *vm)
 {
     memset(fs, 0, sizeof *fs);
     gather_work(fs, vm);
     gather_exits(fs, vm);
+    gather_engine(fs, vm);
     gather_time(fs, vm);
     gather_memory(fs, vm);
 }

@@ -5,6 +5,7 @@
  *          one device: itself forwarding to the real bus and printing
  *   irq    the processor's interrupt controller is replaced by one that prints what it acks
  *   exits, exceptions   the run loop and the ISA look at vcpu.trace
+ *   blocks  a translating engine looks at it
  *
  * Devices still see the real buses. The tracing bus splits nothing (1 to 8 bytes pass). */
 #include "debug/trace.h"
@@ -18,10 +19,8 @@ static const struct {
     const char *name;
     uint32_t bit;
 } event_names[] = {
-    {"exits", TRACE_EXITS},
-    {"exceptions", TRACE_EXCEPTIONS},
-    {"io", TRACE_IO},
-    {"irq", TRACE_IRQ},
+    {"exits", TRACE_EXITS}, {"exceptions", TRACE_EXCEPTIONS}, {"io", TRACE_IO},
+    {"irq", TRACE_IRQ},     {"blocks", TRACE_BLOCKS},
 };
 
 struct traced_bus {
@@ -46,15 +45,15 @@ int trace_parse(const char *list, uint32_t *events, struct err *e)
                 bit = event_names[i].bit;
         if (!bit)
             return err_set(e, EINVAL, "unknown-event",
-                           "--trace knows no event \"%.*s\"; it knows exits, exceptions, io and "
-                           "irq",
+                           "--trace knows no event \"%.*s\"; it knows exits, exceptions, io, "
+                           "irq and blocks",
                            (int)n, list);
         *events |= bit;
         list += n + (list[n] == ',');
     }
     return *events ? 0
                    : err_set(e, EINVAL, "unknown-event",
-                             "--trace needs events: exits, exceptions, io, irq");
+                             "--trace needs events: exits, exceptions, io, irq, blocks");
 }
 
 static void print_io(const struct traced_bus *b, const char *verb, uint64_t addr, unsigned size,

@@ -6,6 +6,7 @@
 
 const struct engine_ops *const engines[] = {
     &interp_engine,
+    &dbt_engine,
     NULL,
 };
 

@@ -6,6 +6,7 @@
 #include "ring3/engine.h"
 
 extern const struct engine_ops interp_engine; /* engine/interp */
+extern const struct engine_ops dbt_engine;    /* engine/dbt */
 
 /* Best first; ends with NULL. */
 extern const struct engine_ops *const engines[];
