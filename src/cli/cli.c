@@ -87,7 +87,7 @@ int cmd_help(int argc, char **argv)
          "  --stats[=json]    numbers about the run on stderr at the end\n"
          "  --trace EVENTS    print events on stderr: exits,exceptions,io,irq,blocks\n"
          "  --dbt LIST        translator: window|flat,nochain,one,max=N,noadapt,trap,\n"
-         "                    count,trace-tables,check,perf-map; --cache SIZE: memory for code\n"
+         "                    count,trace-tables,check,perf-map. --cache SIZE: its code\n"
          "On a terminal: Ctrl-a x quits, Ctrl-a s statistics, Ctrl-a a sends Ctrl-a,\n"
          "Ctrl-a h lists these keys.\n"
          "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
