@@ -3,6 +3,7 @@
 #ifndef RING3_ISA_X86_GEN_H
 #define RING3_ISA_X86_GEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct x86_shadow;
@@ -24,6 +25,13 @@ struct x86_gen {
     uint64_t callout;    /* address of x86_callout */
     struct x86_shadow *shadow;
     struct x86_translator *translator;
+};
+
+/* Called with every flush of the TLB, for views built from the same tables. NULL: none. */
+struct x86_shadow_hooks {
+    void (*flush)(void *opaque, bool keep_global);
+    void (*flush_page)(void *opaque, uint32_t lin); /* with the whole large page around it */
+    void *opaque;
 };
 
 #endif

@@ -189,7 +189,7 @@ void x86_load_pdptes(struct x86_vcpu *v, uint32_t cr3)
 
 /* ---- TLB ------------------------------------------------------------------------------------- */
 
-void x86_tlb_flush(struct x86_vcpu *v, bool keep_global)
+static void flush_tlb(struct x86_vcpu *v, bool keep_global)
 {
     for (unsigned u = 0; u < 2; u++)
         for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
@@ -202,10 +202,19 @@ void x86_tlb_flush(struct x86_vcpu *v, bool keep_global)
     x86_icache_forget_translations(v->icache);
 }
 
+void x86_tlb_flush(struct x86_vcpu *v, bool keep_global)
+{
+    flush_tlb(v, keep_global);
+    if (v->shadow.flush)
+        v->shadow.flush(v->shadow.opaque, keep_global);
+}
+
 void x86_tlb_flush_page(struct x86_vcpu *v, uint32_t lin)
 {
+    if (v->shadow.flush_page)
+        v->shadow.flush_page(v->shadow.opaque, lin);
     if (v->tlb_large[lin >> 28] & large_bit(lin)) {
-        x86_tlb_flush(v, false); /* every fragment of the large page must go */
+        flush_tlb(v, false); /* every fragment of the large page must go */
         return;
     }
     for (unsigned u = 0; u < 2; u++) {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Shadow views: what translated code sees of guest-linear memory (MISSION W13 to W16).
  *
- * A space is one view: space 0 is the supervisor's, shared by all address spaces; the others are the
- * user views of recently used CR3 values (a pool, least recently used goes first). A space remembers
- * for each linear page that it shows which page-table entries said so, and is checked against guest
- * memory when CR3 is loaded or the TLB flushed; what still holds stays, so that switching between
- * processes costs nanoseconds a page instead of a refill. Like a TLB it may lag behind the tables in
- * between. A space has up to two forms: a window (mem/window.h) and a table of addends (mem/flat.h).
- * vCPU thread only, except x86_shadow_protect through wp_watcher (see there). */
+ * A space is one view: space 0 is the supervisor's, shared by all address spaces; the others are
+ * the user views of recently used CR3 values (a pool, least recently used goes first). A space
+ * remembers for each linear page that it shows which page-table entries said so, and is checked
+ * against guest memory when CR3 is loaded or the TLB flushed; what still holds stays, so that
+ * switching between processes costs nanoseconds a page instead of a refill. Like a TLB it may lag
+ * behind the tables in between. A space has up to two forms: a window (mem/window.h) and a table of
+ * addends (mem/flat.h). vCPU thread only, except x86_shadow_protect through wp_watcher (see there).
+ */
 #ifndef RING3_ISA_X86_SHADOW_H
 #define RING3_ISA_X86_SHADOW_H
 
@@ -32,13 +33,14 @@ unsigned x86_shadow_prepare(struct x86_vcpu *v, enum x86_flavour *flavour);
 bool x86_shadow_fetch(struct x86_vcpu *v, uint32_t page, gpfn_t *gpfn);
 
 /* An access at `lin` faulted in generated code (`write` if the host said so; else it may be either:
- * with the flat flavour the host cannot tell). `policy` is how the site is translated. Fills the view
- * (with neighbours where that is cheap) or says why not. Sets A and D bits as the access demands. */
+ * with the flat flavour the host cannot tell). `policy` is how the site is translated. Fills the
+ * view (with neighbours where that is cheap) or says why not. Sets A and D bits as the access
+ * demands. */
 enum dbt_verdict x86_shadow_fault(struct x86_vcpu *v, uint32_t lin, bool write,
                                   enum tb_policy policy);
 
-/* The guest is about to return to user code that faulted here: map the page in advance if the tables
- * now allow it (called by prepare() when eip equals that of the last guest page fault). */
+/* The guest is about to return to user code that faulted here: map the page in advance if the
+ * tables now allow it (called by prepare() when eip equals that of the last guest page fault). */
 
 /* Figures for --stats. */
 struct x86_shadow_stats {

@@ -255,6 +255,7 @@ struct x86_vcpu {
     } ferr;
 
     struct x86_gen gen;
+    struct x86_shadow_hooks shadow;
     struct x86_decoder *decoder;
     struct x86_icache *icache;
     struct wp_watcher watcher;
