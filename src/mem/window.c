@@ -38,6 +38,7 @@
 #define MAX_MAPS    65530 /* the kernel's default, when it does not say */
 #define OVERSHOOT   8     /* protections may exceed the budget by 1/OVERSHOOT of it */
 #define MOST_GROWTH 2     /* mappings that changing one range can add */
+#define SPARES      16    /* host mappings kept back; see spare_take */
 
 typedef uint32_t entry_t;
 #define ENTRY_W ((entry_t)1)
@@ -46,6 +47,7 @@ struct window_pool {
     int fd;
     uint64_t ram_pages;
     uint64_t budget;
+    uint8_t *spare; /* SPARES pages, each a mapping; MAP_FAILED: none */
     struct window_stats stats;
 };
 
@@ -70,6 +72,31 @@ static uint64_t max_map_count(void)
     return n;
 }
 
+/* Once a process is over its limit of mappings, which splitting one can bring about, the kernel
+ * refuses every mmap, even one that would join thousands; munmap of whole mappings still works.
+ * It is no way to empty a window: until the reserve is back, another thread's mmap could land in
+ * the hole, in the guest's reach. So a pool holds some mappings that nobody needs, and drops them
+ * to get back under the limit. */
+static void spare_take(struct window_pool *pool)
+{
+    pool->spare = mmap(NULL, SPARES * PAGE_BYTES, PROT_NONE, RESERVE_FLAGS, -1, 0);
+    if (pool->spare == MAP_FAILED)
+        return;
+    /* Neighbours of different protection stay apart. Fewer than SPARES are better than none. */
+    for (int i = 0; i < SPARES; i += 2)
+        if (mprotect(pool->spare + i * PAGE_BYTES, PAGE_BYTES, PROT_READ) < 0)
+            return;
+}
+
+static bool spare_drop(struct window_pool *pool)
+{
+    if (pool->spare == MAP_FAILED)
+        return false;
+    bool ok = munmap(pool->spare, SPARES * PAGE_BYTES) == 0;
+    pool->spare = MAP_FAILED;
+    return ok;
+}
+
 struct window_pool *window_pool_new(int fd, uint64_t budget, struct err *e)
 {
     struct stat st;
@@ -85,11 +112,15 @@ struct window_pool *window_pool_new(int fd, uint64_t budget, struct err *e)
     *pool = (struct window_pool){.fd = fd,
                                  .ram_pages = (uint64_t)st.st_size >> PAGE_SHIFT,
                                  .budget = budget ? budget : max_map_count() / 2};
+    spare_take(pool);
     return pool;
 }
 
 void window_pool_free(struct window_pool *pool)
 {
+    if (!pool)
+        return;
+    spare_drop(pool);
     free(pool);
 }
 
@@ -281,10 +312,15 @@ void window_clear(struct window *w)
         return;
     recount(w, w->mappings, 1);
     w->pool->stats.clears++;
-    /* This only joins mappings, so no limit stands in its way. A window that kept pages the table
-     * does not know would hand the guest memory it must not see. */
-    if (!put_back((void *)w->base, WINDOW_BYTES))
+    /* A window that kept pages the table does not know would hand the guest memory that it must
+     * not see, so this may not fail: with the spares dropped it is within the limit. */
+    struct window_pool *pool = w->pool;
+    bool ok = put_back((void *)w->base, WINDOW_BYTES) ||
+              (spare_drop(pool) && put_back((void *)w->base, WINDOW_BYTES));
+    if (!ok)
         BUG("cannot empty the window at %#" PRIxPTR ": %s", w->base, strerror(errno));
+    if (pool->spare == MAP_FAILED)
+        spare_take(pool);
 }
 
 /* No other way to keep what the kernel shows and what the table says equal. */
@@ -400,8 +436,6 @@ int window_unmap(struct window *w, uint32_t first, uint32_t pages)
     first = next_present(w, first, end);
     if (first == end)
         return 0;
-    while (!entry_at(w, end - 1))
-        end--;
     if (!may_overshoot(w))
         return lose(w);
     uint32_t before = boundaries(w, first, end);

@@ -10,7 +10,8 @@
  *
  * Mappings are scarce (vm.max_map_count for the whole process), so all windows of a VM count
  * theirs against the budget of one pool, exactly: pages that continue each other in the window
- * and in the memfd with the same protection are one mapping, as they are in the kernel.
+ * and in the memfd with the same protection are one mapping, as they are in the kernel. (A pool
+ * has some 16 spare ones besides, so that it can still empty a window when the process is over.)
  *
  * What filling costs (medians, two shared cores of a cloud guest without large pages, memfd pages
  * resident; a plain host is several times cheaper). Per call:

@@ -104,10 +104,13 @@ static void what_was_there_is_poisoned(void **state)
     assert_false(flat_poisoned(r->pool, (LOW_MAPPING >> PAGE_SHIFT) + 1));
     assert_all_absent(r->f);
     assert_int_equal(*low, 0x5eed);
-    /* Later mappings stay out of the reserve. */
-    void *p = mmap((void *)(uintptr_t)0x20000000, PAGE_BYTES, PROT_READ,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    assert_ptr_equal(p, MAP_FAILED);
+    /* Later mappings stay out of the reserve, below and above what was there. */
+    const uintptr_t reserved[] = {0x8048000, LOW_MAPPING - PAGE_BYTES, LOW_MAPPING + PAGE_BYTES,
+                                  0x20000000, 0xfffff000};
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
+        assert_ptr_equal(mmap((void *)reserved[i], PAGE_BYTES, PROT_READ,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+                         MAP_FAILED);
 }
 
 static void pages_are_reached_and_cleared(void **state)
@@ -217,6 +220,37 @@ static void clear_all_leaves_nothing(void **state)
     }
 }
 
+/* Pages of both tables that take host memory. */
+static unsigned resident(struct flat *f)
+{
+    static unsigned char in[2 * FLAT_WRITE_OFFSET / 4096];
+    unsigned n = 0;
+
+    assert_int_equal(mincore((void *)flat_table(f), 2 * FLAT_WRITE_OFFSET, in), 0);
+    for (size_t i = 0; i < sizeof in; i++)
+        n += in[i] & 1;
+    return n;
+}
+
+/* Memory of a view that spread widely goes back to the host; a small one keeps what it has. */
+static void wide_views_give_memory_back(void **state)
+{
+    struct rig *r = *state;
+    unsigned empty = resident(r->f);
+
+    for (uint32_t p = 5; p < FLAT_PAGES; p += 509)
+        flat_set(r->f, p, r->host, true);
+    assert_true(resident(r->f) > 4000);
+    flat_clear_all(r->f);
+    assert_int_equal(resident(r->f), empty);
+    for (uint32_t p = 5; p < 50 * 512; p += 512)
+        flat_set(r->f, p, r->host, true);
+    assert_int_equal(resident(r->f), empty + 100);
+    flat_clear_all(r->f);
+    assert_int_equal(resident(r->f), empty + 100);
+    assert_all_absent(r->f);
+}
+
 static void pools_share_the_reserve(void **state)
 {
     struct rig *r = *state;
@@ -248,6 +282,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_page_under_three_addresses, make, unmake),
         cmocka_unit_test_setup_teardown(ranges_are_cleared_exactly, make, unmake),
         cmocka_unit_test_setup_teardown(clear_all_leaves_nothing, make, unmake),
+        cmocka_unit_test_setup_teardown(wide_views_give_memory_back, make, unmake),
         cmocka_unit_test_setup_teardown(pools_share_the_reserve, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
