@@ -9,6 +9,7 @@
 #include "isa/x86/icache.h"
 #include "isa/x86/interp.h"
 #include "isa/x86/mmu.h"
+#include "isa/x86/translator.h"
 
 /* ---- derived state ---------------------------------------------------------------------- */
 
@@ -200,4 +201,5 @@ const struct isa_ops x86_isa = {
     .pc = pc,
     .dump = x86_dump,
     .post_mortem = x86_post_mortem,
+    .translator = &x86_translator,
 };
