@@ -30,7 +30,8 @@ struct isa_ops {
 
     /* Interpret at most `budget` instructions, delivering exceptions and interrupts on the way.
      * Fills *x; x->kind is EXIT_ATTENTION when the budget ran out or ATTN_STOP is set. State is
-     * precise on return. vCPU thread. */
+     * precise on return, but for what an engine asked the ISA to leave in the host's registers.
+     * vCPU thread. */
     void (*interpret)(struct vcpu *v, uint64_t budget, struct vm_exit *x);
 
     uint64_t (*pc)(const struct vcpu *v);          /* linear address of the next instruction */

@@ -27,9 +27,11 @@
 
 void x86_fpu_reset(struct x86_vcpu *v)
 {
+    bool keep_live = v->fpu.keep_live;
     x86_fpu_park(v);
     memset(&v->fx, 0, sizeof v->fx);
     memset(&v->fpu, 0, sizeof v->fpu);
+    v->fpu.keep_live = keep_live;
     v->fx.fcw = 0x40;
     v->fx.ftw_abridged = 0xff; /* every register holds +0.0: tag word 5555h */
     v->fx.mxcsr = MXCSR_DEFAULT;

@@ -10,11 +10,13 @@
 /* Bits of MXCSR a guest may set; the rest is #GP(0). What FXSAVE stores as MXCSR_MASK. */
 #define X86_MXCSR_MASK 0xffffu
 
-/* Power-up state (SDM vol. 3A table 9-1). Parks first. vCPU thread. */
+/* Power-up state (SDM vol. 3A table 9-1), parked. vCPU thread. */
 void x86_fpu_reset(struct x86_vcpu *v);
 /* Bring live host registers back into v->fx; the host FPU is then clean for anybody's C code.
- * Must be called before interpret() returns and before v->fx is read elsewhere. Cheap if not
- * live. vCPU thread. */
+ * To be called before v->fx is read outside interpret(), and before C code that computes with long
+ * double; all other C code does not care. interpret() calls it when it returns unless
+ * v->fpu.keep_live is set: an engine sets that whose own code runs with live state, since parking
+ * and loading take some 100 ns, and then parks where needed. Cheap if not live. vCPU thread. */
 void x86_fpu_park(struct x86_vcpu *v);
 /* The reverse: guest x87/MMX state into the host's registers, if it is not there. */
 void x86_fpu_load(struct x86_vcpu *v);

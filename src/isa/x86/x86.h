@@ -243,7 +243,7 @@ struct x86_vcpu {
 
     struct {
         bool live;         /* x87/MMX state is in the host's registers */
-        bool keep_live;    /* x86_interpret() leaves it there when it returns */
+        bool keep_live;    /* interpret() may return with live state; the engine's choice */
         uint32_t fip, fdp; /* last non-control x87 instruction and operand */
         uint16_t fcs, fds, fop;
     } fpu;
