@@ -259,7 +259,6 @@ static void page_ends(struct x86_tr *tr, unsigned offset)
     struct tb *tb = tr->tb;
     x86_tr_flush_esp(tr);
     begin_instruction(tr, offset);
-    tr->tb->mark[tb->marks - 1].entry = false; /* the straddle slot is the way in */
     tb->end = PAGE_BYTES;
     if (!tr->after_sti && tb->may_straddle(tb->opaque, (uint16_t)offset)) {
         x86_tr_straddle(tr);
