@@ -23,7 +23,7 @@
 
 #define GUILTY_AFTER 3u /* faults of one kind at one site */
 
-#define SAMPLE_EVERY 4096u /* declined instructions per look at a call-out */
+#define SAMPLE_EVERY 4093u /* declined instructions per look at a call-out; prime: no loop hides */
 #define QUIET_ENOUGH 4u    /* looks in a row without a reason */
 
 #define HOST_TF 0x100
