@@ -33,7 +33,7 @@
 #define WRITERS_COUNT (PHYS_LIMIT >> PAGE_SHIFT)
 #define TABLE_FLAGS   (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
-/* ---- forms ---------------------------------------------------------------------------------- */
+/* ---- forms ----------------------------------------------------------------------------------- */
 
 bool shadow_need_flat(struct x86_shadow *s, struct space *sp)
 {
@@ -70,7 +70,7 @@ bool shadow_evict_window(struct x86_shadow *s)
     return true;
 }
 
-/* ---- the pool of user spaces ---------------------------------------------------------------- */
+/* ---- the pool of user spaces ----------------------------------------------------------------- */
 
 /* The user space to give up: one that stands for nothing, else the one used least recently. */
 static struct space *oldest_space(struct x86_shadow *s, bool with_records,
@@ -115,7 +115,7 @@ static struct space *user_space(struct x86_shadow *s, uint64_t key)
     return sp;
 }
 
-/* ---- following the guest -------------------------------------------------------------------- */
+/* ---- following the guest --------------------------------------------------------------------- */
 
 static uint64_t mode_of(const struct x86_vcpu *v)
 {
@@ -237,7 +237,7 @@ unsigned x86_shadow_prepare(struct x86_vcpu *v, enum x86_flavour *flavour)
     return s->cur->id;
 }
 
-/* ---- hooks ---------------------------------------------------------------------------------- */
+/* ---- hooks ----------------------------------------------------------------------------------- */
 
 static void tlb_flushed(void *opaque, bool keep_global)
 {
@@ -268,7 +268,7 @@ static void reasons_changed(void *opaque, gpfn_t page, uint8_t reasons)
     vcpu_attend(&s->v->base, ATTN_CODE);
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 const struct x86_shadow_stats *x86_shadow_stats(const struct x86_shadow *s)
 {

@@ -19,7 +19,7 @@
 #define USER_NEIGHBOURS 16u /* pages tried around a user page; aligned group */
 #define TABLE_LINE      64u /* bytes of page table looked at for a flat fill */
 
-/* ---- neighbours ----------------------------------------------------------------------------- */
+/* ---- neighbours ------------------------------------------------------------------------------ */
 
 /* What is common to the pages filled together. */
 struct fill {
@@ -66,7 +66,7 @@ static bool entry_global(const struct fill *f, uint64_t pte)
     return f->keep_global && (pte >> 8 & 1);
 }
 
-/* ---- window --------------------------------------------------------------------------------- */
+/* ---- window ---------------------------------------------------------------------------------- */
 
 /* Pages [first, end) that one mapping can show; host is that of `first`. */
 struct run {
@@ -166,7 +166,7 @@ static bool fill_window(struct x86_shadow *s, const struct fill *f, unsigned i, 
     return true;
 }
 
-/* ---- flat table ----------------------------------------------------------------------------- */
+/* ---- flat table ------------------------------------------------------------------------------ */
 
 static void show_flat(struct x86_shadow *s, const struct fill *f, unsigned i, uint64_t pte,
                       struct phys_page p)
@@ -191,7 +191,7 @@ static void fill_flat(struct x86_shadow *s, const struct fill *f, unsigned i, st
     }
 }
 
-/* ---- faults --------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 /* An access to be shown in one form of one space. */
 struct demand {
@@ -260,7 +260,6 @@ static enum dbt_verdict fill(struct x86_shadow *s, const struct demand *d, const
         fill_flat(s, &f, i, p);
     else if (!fill_window(s, &f, i, p))
         return DBT_INTERPRET;
-    s->v->base.stats.fault_hidden++;
     return DBT_RESUME;
 }
 
@@ -339,7 +338,7 @@ bool x86_shadow_fetch(struct x86_vcpu *v, uint32_t page, gpfn_t *gpfn)
     return true;
 }
 
-/* ---- map on return -------------------------------------------------------------------------- */
+/* ---- map on return --------------------------------------------------------------------------- */
 
 void shadow_map_on_return(struct x86_shadow *s)
 {

@@ -17,7 +17,7 @@
 
 #define HINT_SHIFT 20 /* of the space number in x86_shadow.writer */
 
-/* ---- the guest's tables --------------------------------------------------------------------- */
+/* ---- the guest's tables ---------------------------------------------------------------------- */
 
 /* A page of guest memory as the monitor sees it, or NULL. */
 static const uint8_t *table_host(const struct x86_shadow *s, uint64_t gpa)
@@ -108,7 +108,7 @@ void region_note(struct x86_shadow *s, struct region *r, unsigned i, uint64_t pt
         r->pte.e32[i] = (uint32_t)pte;
 }
 
-/* ---- who can write to a physical page ------------------------------------------------------- */
+/* ---- who can write to a physical page -------------------------------------------------------- */
 
 static bool counted(const struct space *sp, const struct region *r)
 {
@@ -136,7 +136,7 @@ static void writer_remove(struct x86_shadow *s, const struct space *sp, const st
         s->writers[n]--;
 }
 
-/* ---- state of a page ------------------------------------------------------------------------ */
+/* ---- state of a page ------------------------------------------------------------------------- */
 
 static void set_bit(uint64_t *map, unsigned i, bool to)
 {
@@ -174,7 +174,7 @@ static void region_remove(struct x86_shadow *s, struct space *sp, struct region 
     }
 }
 
-/* ---- records -------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 static void region_free(struct x86_shadow *s, struct space *sp, struct region *r)
 {
@@ -291,7 +291,7 @@ struct region *shadow_record(struct x86_shadow *s, struct space *sp, uint32_t li
     return r;
 }
 
-/* ---- dropping ------------------------------------------------------------------------------- */
+/* ---- dropping -------------------------------------------------------------------------------- */
 
 void space_drop_page(struct x86_shadow *s, struct space *sp, uint32_t lin)
 {
@@ -339,7 +339,7 @@ void space_window_lost(struct x86_shadow *s, struct space *sp)
         }
 }
 
-/* ---- checking ------------------------------------------------------------------------------- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 /* Bits of word w whose entries are not what the record says. */
 static uint64_t changed_in_word(const struct x86_shadow *s, const struct region *r, unsigned w,
@@ -401,7 +401,7 @@ void space_validate(struct x86_shadow *s, struct space *sp, bool global)
     }
 }
 
-/* ---- write protection ----------------------------------------------------------------------- */
+/* ---- write protection ------------------------------------------------------------------------ */
 
 static void make_readonly(struct x86_shadow *s, struct space *sp, struct region *r, unsigned i)
 {

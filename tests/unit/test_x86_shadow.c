@@ -1,0 +1,794 @@
+/* SPDX-License-Identifier: MIT */
+/* Shadow views, case by case: rights, A and D, what CR3 loads and INVLPG leave, write protection,
+ * budgets. Every test runs with windows and with flat tables, unless it is about one of them. */
+#include "x86_shadow_rig.h"
+
+#include <pthread.h>
+
+#define CR3_A DIRECTORY(0)
+#define CR3_B DIRECTORY(1)
+
+/* ---- rights ---------------------------------------------------------------------------------- */
+
+static void rights_are_those_of_the_entries(void **state)
+{
+    struct rig *r = *state;
+    static const struct {
+        uint32_t entry;
+        bool user_read, user_write, sys_write, sys_write_wp;
+    } rows[] = {
+        {P, 0, 0, 1, 0},           {P | RW, 0, 0, 1, 1}, {P | US, 1, 0, 1, 0},
+        {P | RW | US, 1, 1, 1, 1}, {0, 0, 0, 0, 0},      {RW | US, 0, 0, 0, 0},
+    };
+    for (unsigned wp = 0; wp < 2; wp++)
+        for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+            uint32_t lin = 0x400000u + i * 0x40000, gpa = DATA_AT + i * 0x1000;
+            rig_control(r, CR0_PG | (wp ? CR0_WP : 0), 0);
+            map(r, lin, gpa | rows[i].entry);
+            bool sys_write = wp ? rows[i].sys_write_wp : rows[i].sys_write;
+            rig_ring(r, 3);
+            assert_int_equal(load(r, lin) == DBT_RESUME, rows[i].user_read);
+            assert_int_equal(store(r, lin) == DBT_RESUME, rows[i].user_write);
+            rig_ring(r, 0);
+            assert_int_equal(load(r, lin) == DBT_RESUME, rows[i].entry & P);
+            assert_int_equal(store(r, lin) == DBT_RESUME, sys_write);
+            if (sys_write)
+                assert_shows(r, lin + 5, true, gpa + 5);
+            rig_ring(r, 3);
+            enter(r);
+            assert_int_equal(shows(r, lin, true) >= 0, rows[i].user_write);
+        }
+}
+
+/* The rights of the directory entry count as well. */
+static void directory_entries_restrict(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | ALL);
+    map(r, 0x800000, DATA_AT | ALL);
+    poke(r->v, pde_at(CR3_A, 0x400000), peek(r->v, pde_at(CR3_A, 0x400000), 4) & ~US, 4);
+    poke(r->v, pde_at(CR3_A, 0x800000), peek(r->v, pde_at(CR3_A, 0x800000), 4) & ~RW, 4);
+    rig_ring(r, 3);
+    assert_int_equal(load(r, 0x400000), DBT_INTERPRET);
+    assert_int_equal(load(r, 0x800000), DBT_RESUME);
+    assert_int_equal(store(r, 0x800000), DBT_INTERPRET);
+    assert_hides(r, 0x800000, true);
+}
+
+static void what_is_no_memory_is_not_shown(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, NO_MEMORY | ALL);
+    map(r, 0x401000, ROM_AT | ALL);
+    assert_int_equal(load(r, 0x400000), DBT_DEVICE);
+    assert_int_equal(store(r, 0x400000), DBT_DEVICE);
+    assert_int_equal(load(r, 0x401000), DBT_RESUME);
+    assert_shows(r, 0x401000, false, 4 * MIB - 64 * KIB);
+    assert_int_equal(store(r, 0x401000), DBT_TRACED);
+    assert_hides(r, 0x401000, true);
+}
+
+static void paging_off_shows_physical_memory(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x200000, (DATA_AT + 0x5000) | ALL);
+    assert_int_equal(load(r, 0x200000), DBT_RESUME);
+    assert_shows(r, 0x200000, false, DATA_AT + 0x5000);
+    rig_control(r, 0, 0);
+    for (unsigned ring = 0; ring <= 3; ring += 3) {
+        rig_ring(r, ring);
+        assert_int_equal(store(r, 0x200000), DBT_RESUME);
+        assert_shows(r, 0x200000, true, 0x200000);
+        assert_int_equal(store(r, 0x300010), DBT_RESUME);
+        assert_shows(r, 0x300010, true, 0x300010);
+        assert_int_equal(load(r, 0x80000000), DBT_DEVICE);
+    }
+    x86_set_a20(r->v, false);
+    assert_int_equal(store(r, 0x300010), DBT_RESUME);
+    assert_shows(r, 0x300010, true, 0x200010);
+}
+
+/* ---- A and D --------------------------------------------------------------------------------- */
+
+static void accesses_set_a_and_d(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned ring = 0; ring <= 3; ring += 3) {
+        uint32_t lin = 0x400000 + ring * 0x1000;
+        rig_ring(r, ring);
+        poke(r->v, pde_at(CR3_A, lin), ring ? peek(r->v, pde_at(CR3_A, lin), 4) : 0, 4);
+        map(r, lin, DATA_AT | P | RW | US);
+        map(r, lin + 0x1000, (DATA_AT + 0x1000) | P | RW | US);
+        poke(r->v, pde_at(CR3_A, lin), peek(r->v, pde_at(CR3_A, lin), 4) & ~A, 4);
+        x86_tlb_flush(r->v, false);
+        assert_int_equal(load(r, lin), DBT_RESUME);
+        assert_int_equal(peek(r->v, pde_at(CR3_A, lin), 4) & 0xff, P | RW | US | A);
+        assert_int_equal(pte_of(r, lin), DATA_AT | P | RW | US | A);
+        assert_hides(r, lin, true);
+        assert_int_equal(store(r, lin), DBT_RESUME);
+        assert_int_equal(pte_of(r, lin), DATA_AT | ALL);
+        /* Nobody touched the neighbour. */
+        assert_int_equal(pte_of(r, lin + 0x1000), (DATA_AT + 0x1000) | P | RW | US);
+        assert_hides(r, lin + 0x1000, false);
+    }
+}
+
+static void cleared_a_and_d_are_set_again(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | ALL);
+    rig_ring(r, 3);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    poke(r->v, pte_at(r, CR3_A, 0x400000), DATA_AT | (ALL & ~A), 4);
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_hides(r, 0x400000, false);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    assert_int_equal(pte_of(r, 0x400000), DATA_AT | ALL);
+    poke(r->v, pte_at(r, CR3_A, 0x400000), DATA_AT | (ALL & ~D), 4);
+    rig_cr3(r, CR3_A);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    assert_hides(r, 0x400000, true);
+    assert_int_equal(pte_of(r, 0x400000), DATA_AT | (ALL & ~D));
+}
+
+/* Neighbours that may be shown are, in one go, those with D clear read-only. */
+static void neighbours_come_along(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned ring = 0; ring <= 3; ring += 3) {
+        uint32_t lin = 0x400000 + ring * 0x10000;
+        for (unsigned i = 0; i < 16; i++)
+            map(r, lin + i * 0x1000, (DATA_AT + i * 0x1000) | ALL);
+        map(r, lin + 0x6000, (DATA_AT + 0x6000) | (ALL & ~D));
+        map(r, lin + 0x8000, (DATA_AT + 0x8000) | (ALL & ~RW));
+        map(r, lin + 0x9000, (DATA_AT + 0x9000) | (ALL & ~US));
+        map(r, lin + 0xa000, (DATA_AT + 0xa000) | (ALL & ~A));
+        map(r, lin + 0xb000, (DATA_AT + 0xb000) | (ALL & ~P));
+        map(r, lin + 0xc000, NO_MEMORY | ALL);
+        rig_ring(r, ring);
+        assert_int_equal(load(r, lin + 0x3000), DBT_RESUME);
+        for (unsigned i = 0; i <= 5; i++)
+            assert_shows(r, lin + i * 0x1000, true, DATA_AT + i * 0x1000);
+        assert_hides(r, lin + 0x6000, true);
+        for (unsigned i = 8; i <= 0xc; i++)
+            assert_hides(r, lin + i * 0x1000, false);
+        bool reaches = ring || r->flavour == X86_FLAVOUR_FLAT; /* not one run */
+        assert_int_equal(shows(r, lin + 0xf000, true) >= 0, reaches);
+    }
+}
+
+/* ---- large pages, PAE ------------------------------------------------------------------------ */
+
+static void large_pages(void **state)
+{
+    struct rig *r = *state;
+    rig_control(r, CR0_PG | CR0_WP, CR4_PSE);
+    poke(r->v, pde_at(CR3_A, 0xc0000000), P | RW | PS, 4);
+    r->v->eip = 0xc0000000;
+    assert_int_equal(load(r, 0xc0200123), DBT_RESUME);
+    assert_shows(r, 0xc0200123, false, 0x200123);
+    assert_hides(r, 0xc0200123, true);
+    assert_int_equal(peek(r->v, pde_at(CR3_A, 0xc0000000), 4), P | RW | PS | A);
+    assert_int_equal(store(r, 0xc0200123), DBT_RESUME);
+    assert_int_equal(peek(r->v, pde_at(CR3_A, 0xc0000000), 4), P | RW | PS | A | D);
+    assert_shows(r, 0xc0200123, true, 0x200123);
+    if (r->flavour == X86_FLAVOUR_WINDOW) {
+        assert_shows(r, 0xc0000000, true, 0);
+        assert_shows(r, 0xc03ff000, true, 0x3ff000);
+        assert_int_equal(window_mappings(r->s->space[0].window), 3);
+    }
+    x86_tlb_flush_page(r->v, 0xc0300000); /* the whole of it */
+    enter(r);
+    assert_hides(r, 0xc0200123, false);
+    rig_control(r, CR0_PG | CR0_WP, 0); /* PS means nothing without PSE */
+    poke(r->v, 0x4, 0x300000 | ALL, 4);
+    assert_int_equal(load(r, 0xc0001000), DBT_RESUME);
+    assert_shows(r, 0xc0001000, false, 0x300000);
+    poke(r->v, 0x4, 1, 4);
+}
+
+static void map_pae(struct rig *r, uint32_t lin, uint64_t pde, uint64_t pte)
+{
+    uint32_t directory = DIRECTORY(4 + (lin >> 30)), table = directory + 0x4000;
+    poke(r->v, DIRECTORY(3) + (lin >> 30) * 8, directory | P, 8);
+    poke(r->v, directory + (lin >> 21 & 511) * 8, pde & PS ? pde : table | pde, 8);
+    poke(r->v, table + (lin >> 12 & 511) * 8, pte, 8);
+}
+
+static void pae(void **state)
+{
+    struct rig *r = *state;
+    const uint64_t nx = UINT64_C(1) << 63;
+    gpfn_t gpfn;
+    map_pae(r, 0x40201000, P | RW | US, (DATA_AT + 0x1000) | P | US);
+    map_pae(r, 0x40202000, P | RW | US, (DATA_AT + 0x2000) | P | US | nx);
+    map_pae(r, 0x80000000, 0x200000 | P | RW | US | PS, 0);
+    r->v->cr3 = DIRECTORY(3);
+    r->v->efer = EFER_NXE;
+    rig_control(r, CR0_PG | CR0_WP, CR4_PAE);
+    rig_cr3(r, DIRECTORY(3));
+    rig_ring(r, 3);
+    assert_int_equal(load(r, 0x40201004), DBT_RESUME);
+    assert_shows(r, 0x40201004, false, DATA_AT + 0x1004);
+    assert_int_equal(load(r, 0x40202004), DBT_RESUME);
+    assert_true(x86_shadow_fetch(r->v, 0x40201000, &gpfn));
+    assert_int_equal(gpfn.n, (DATA_AT + 0x1000) >> 12);
+    assert_false(x86_shadow_fetch(r->v, 0x40202000, &gpfn));
+    assert_int_equal(store(r, 0x80012000), DBT_RESUME);
+    assert_shows(r, 0x80012000, true, 0x212000);
+    if (r->flavour == X86_FLAVOUR_WINDOW)
+        assert_shows(r, 0x801ff000, true, 0x3ff000);
+    /* The page-directory pointers count from the next load of CR3 on. */
+    poke(r->v, DIRECTORY(3) + 8, 0, 8);
+    enter(r);
+    assert_shows(r, 0x40201004, false, DATA_AT + 0x1004);
+    rig_cr3(r, DIRECTORY(3));
+    enter(r);
+    assert_hides(r, 0x40201004, false);
+    assert_shows(r, 0x80012000, true, 0x212000);
+    assert_int_equal(load(r, 0x40201004), DBT_INTERPRET);
+}
+
+/* ---- address spaces -------------------------------------------------------------------------- */
+
+static void cr3_loads_keep_what_still_holds(void **state)
+{
+    struct rig *r = *state;
+    for (unsigned i = 0; i < 3; i++)
+        map_in(r, CR3_A, 0x400000 + i * 0x1000, (DATA_AT + i * 0x1000) | ALL);
+    map_in(r, CR3_B, 0x400000, (DATA_AT + 0x8000) | ALL);
+    rig_ring(r, 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(store(r, 0x400000 + i * 0x1000), DBT_RESUME);
+    unsigned first = r->space;
+    rig_cr3(r, CR3_B);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    assert_int_not_equal(r->space, first);
+    assert_shows(r, 0x400000, true, DATA_AT + 0x8000);
+    assert_hides(r, 0x401000, false);
+    /* While the other was away: one entry changes, one only in the bits that are the system's. */
+    map_in(r, CR3_A, 0x401000, (DATA_AT + 0x9000) | ALL);
+    map_in(r, CR3_A, 0x402000, (DATA_AT + 0x2000) | ALL | 0xe00);
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_int_equal(r->space, first);
+    assert_shows(r, 0x400000, true, DATA_AT);
+    assert_hides(r, 0x401000, false);
+    assert_shows(r, 0x402000, true, DATA_AT + 0x2000);
+    assert_int_equal(load(r, 0x401000), DBT_RESUME);
+    assert_shows(r, 0x401000, true, DATA_AT + 0x9000);
+    assert_true(x86_shadow_stats(r->s)->stale_pages >= 1);
+}
+
+static void a_new_table_drops_the_region(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | ALL);
+    map(r, 0x800000, (DATA_AT + 0x1000) | ALL);
+    rig_ring(r, 3);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    assert_int_equal(load(r, 0x800000), DBT_RESUME);
+    poke(r->v, pde_at(CR3_A, 0x400000), 0, 4);
+    map(r, 0x400000, (DATA_AT + 0x5000) | ALL); /* in a table of its own */
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_hides(r, 0x400000, false);
+    assert_shows(r, 0x800000, true, DATA_AT + 0x1000);
+    assert_int_equal(r->dropped, 0);
+    /* All of them new: another process with the same CR3. */
+    poke(r->v, pde_at(CR3_A, 0x400000), 0, 4);
+    poke(r->v, pde_at(CR3_A, 0x800000), 0, 4);
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_hides(r, 0x800000, false);
+    assert_int_equal(r->dropped, 1);
+    assert_int_equal(r->dropped_space, r->space);
+}
+
+static void global_pages_outlive_cr3_loads(void **state)
+{
+    struct rig *r = *state;
+    rig_control(r, CR0_PG | CR0_WP, CR4_PGE);
+    map(r, 0xc0000000, DATA_AT | (ALL & ~US) | G);
+    map(r, 0xc0100000, (DATA_AT + 0x1000) | (ALL & ~US));
+    assert_int_equal(load(r, 0xc0000000), DBT_RESUME);
+    assert_int_equal(load(r, 0xc0100000), DBT_RESUME);
+    map(r, 0xc0000000, 0);
+    map(r, 0xc0100000, 0);
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_shows(r, 0xc0000000, true, DATA_AT);
+    assert_hides(r, 0xc0100000, false);
+    x86_tlb_flush_page(r->v, 0xc0000000);
+    enter(r);
+    assert_hides(r, 0xc0000000, false);
+    map(r, 0xc0000000, DATA_AT | (ALL & ~US) | G);
+    assert_int_equal(load(r, 0xc0000000), DBT_RESUME);
+    map(r, 0xc0000000, 0);
+    rig_control(r, CR0_PG | CR0_WP, 0); /* PGE off and on again */
+    rig_control(r, CR0_PG | CR0_WP, CR4_PGE);
+    enter(r);
+    assert_hides(r, 0xc0000000, false);
+}
+
+static void invlpg_drops_one_page(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | ALL);
+    map(r, 0x401000, (DATA_AT + 0x1000) | ALL);
+    rig_ring(r, 3);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    assert_shows(r, 0x401000, false, DATA_AT + 0x1000);
+    map(r, 0x400000, 0);
+    map(r, 0x401000, 0);
+    enter(r);
+    assert_shows(r, 0x400000, false, DATA_AT); /* no flush yet */
+    x86_tlb_flush_page(r->v, 0x400fff);
+    enter(r);
+    assert_hides(r, 0x400000, false);
+    assert_shows(r, 0x401000, false, DATA_AT + 0x1000);
+    assert_int_equal(load(r, 0x400000), DBT_INTERPRET);
+}
+
+/* Without a flush the new entry may be used at once; then the old page must not stay. */
+static void a_fill_replaces_what_an_older_entry_said(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | (ALL & ~D));
+    rig_ring(r, 3);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    map(r, 0x400000, (DATA_AT + 0x3000) | ALL);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    assert_shows(r, 0x400000, true, DATA_AT + 0x3000);
+    assert_shows(r, 0x400000, false, DATA_AT + 0x3000);
+}
+
+static void modes_drop_everything(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | (ALL & ~RW));
+    r->v->eip = 0x400000;
+    rig_control(r, CR0_PG, 0);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    rig_control(r, CR0_PG | CR0_WP, 0);
+    enter(r);
+    assert_hides(r, 0x400000, false);
+    assert_true(r->dropped > 0);
+    assert_int_equal(store(r, 0x400000), DBT_INTERPRET);
+}
+
+static void spaces_are_recycled(void **state)
+{
+    struct rig *r = *state;
+    unsigned first = 0;
+    rig_ring(r, 3);
+    map(r, 0x400000, DATA_AT | ALL);
+    /* The pool and one more: CR3 values differ in bits that the walk ignores. */
+    for (unsigned i = 0; i <= SHADOW_USER_SPACES; i++) {
+        assert_int_equal(r->dropped, 0);
+        rig_cr3(r, CR3_A | i);
+        if (i == SHADOW_USER_SPACES)
+            break;
+        assert_int_equal(load(r, 0x400000), DBT_RESUME);
+        if (!i)
+            first = r->space;
+    }
+    enter(r);
+    assert_int_equal(r->space, first);
+    assert_int_equal(r->dropped, 1);
+    assert_int_equal(r->dropped_space, first);
+    assert_int_equal(x86_shadow_stats(r->s)->spaces_recycled, 1);
+    assert_hides(r, 0x400000, false);
+    rig_cr3(r, CR3_A | 1); /* the second is still there */
+    enter(r);
+    assert_shows(r, 0x400000, false, DATA_AT);
+}
+
+/* ---- code ------------------------------------------------------------------------------------ */
+
+static void code_that_goes_is_reported(void **state)
+{
+    struct rig *r = *state;
+    gpfn_t gpfn;
+    map(r, 0x400000, DATA_AT | P | US);
+    map(r, 0x401000, (DATA_AT + 0x1000) | P);
+    map(r, 0x402000, NO_MEMORY | ALL);
+    rig_ring(r, 3);
+    enter(r);
+    assert_true(x86_shadow_fetch(r->v, 0x400000, &gpfn));
+    assert_int_equal(gpfn.n, DATA_AT >> 12);
+    assert_true(pte_of(r, 0x400000) & A);
+    assert_false(x86_shadow_fetch(r->v, 0x401000, &gpfn));
+    assert_false(x86_shadow_fetch(r->v, 0x402000, &gpfn));
+    assert_false(x86_shadow_fetch(r->v, 0x403000, &gpfn));
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_int_equal(r->unmapped, 0);
+    map(r, 0x400000, (DATA_AT + 0x1000) | P | US);
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_int_equal(r->unmapped, 1);
+    assert_int_equal(r->unmapped_page, 0x400000);
+    assert_int_equal(r->unmapped_space, r->space);
+    assert_true(x86_shadow_fetch(r->v, 0x400000, &gpfn));
+    x86_tlb_flush_page(r->v, 0x400000);
+    assert_int_equal(r->unmapped, 2);
+}
+
+/* ---- write protection ------------------------------------------------------------------------ */
+
+/* A page at three addresses: the supervisor's large page, a small one, a user's. */
+static void watched_pages_become_readonly_everywhere(void **state)
+{
+    struct rig *r = *state;
+    static const uint32_t lin[] = {0xc0203000, 0xd0000000, 0x400000};
+    static const unsigned ring[] = {0, 0, 3};
+    rig_control(r, CR0_PG | CR0_WP, CR4_PSE);
+    poke(r->v, pde_at(CR3_A, lin[0]), (ALL & ~US) | PS, 4);
+    map(r, lin[1], 0x203000 | (ALL & ~US));
+    map(r, lin[1] + 0x1000, 0x204000 | (ALL & ~US));
+    map(r, lin[2], 0x203000 | ALL);
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            rig_ring(r, ring[i]);
+            assert_int_equal(store(r, lin[i]), DBT_RESUME);
+        }
+        uint64_t before = x86_shadow_stats(r->s)->protects;
+        wp_add(r->m->mem, (gpfn_t){0x203}, WP_DIRTY_LOG);
+        assert_int_equal(x86_shadow_stats(r->s)->protects - before, 3);
+        for (unsigned i = 0; i < 3; i++) {
+            rig_ring(r, ring[i]);
+            enter(r);
+            assert_shows(r, lin[i], false, 0x203000);
+            assert_hides(r, lin[i], true);
+            assert_int_equal(store(r, lin[i]), DBT_TRACED);
+        }
+        rig_ring(r, 0);
+        assert_int_equal(store(r, lin[1] + 0x1000), DBT_RESUME);
+        wp_drop(r->m->mem, (gpfn_t){0x203}, WP_DIRTY_LOG);
+    }
+    /* A page with a reason is filled read-only from the start. */
+    wp_add(r->m->mem, (gpfn_t){0x208}, WP_CODE);
+    map(r, lin[1] + 0x8000, 0x208000 | (ALL & ~US));
+    assert_int_equal(load(r, lin[1] + 0x8000), DBT_RESUME);
+    assert_hides(r, lin[1] + 0x8000, true);
+}
+
+/* Pages that are writable in many places, and stop being so in any order. */
+static void every_writer_is_found(void **state)
+{
+    struct rig *r = *state;
+    rig_ring(r, 3);
+    for (unsigned i = 0; i < 8; i++)
+        map(r, 0x400000 + i * 0x20000, DATA_AT | ALL);
+    for (unsigned keep = 0; keep < 8; keep++) {
+        for (unsigned i = 0; i < 8; i++)
+            assert_int_equal(store(r, 0x400000 + i * 0x20000), DBT_RESUME);
+        for (unsigned i = 0; i < 8; i++)
+            if (i != keep)
+                x86_tlb_flush_page(r->v, 0x400000 + i * 0x20000);
+        wp_add(r->m->mem, (gpfn_t){DATA_AT >> 12}, WP_CODE);
+        enter(r);
+        assert_shows(r, 0x400000 + keep * 0x20000, false, DATA_AT);
+        assert_hides(r, 0x400000 + keep * 0x20000, true);
+        wp_drop(r->m->mem, (gpfn_t){DATA_AT >> 12}, WP_CODE);
+    }
+}
+
+static void *add_reason(void *opaque)
+{
+    wp_add(opaque, (gpfn_t){DATA_AT >> 12}, WP_DIRTY_LOG);
+    return NULL;
+}
+
+static void other_threads_can_watch(void **state)
+{
+    struct rig *r = *state;
+    pthread_t t;
+    map(r, 0x400000, DATA_AT | ALL);
+    rig_ring(r, 3);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    assert_int_equal(pthread_create(&t, NULL, add_reason, r->m->mem), 0);
+    assert_int_equal(pthread_join(t, NULL), 0);
+    assert_true(r->v->base.attention & ATTN_CODE);
+    enter(r);
+    assert_shows(r, 0x400000, false, DATA_AT);
+    assert_hides(r, 0x400000, true);
+}
+
+/* ---- budget ---------------------------------------------------------------------------------- */
+
+static void limit_mappings(struct rig *r, uint64_t budget)
+{
+    window_free(r->s->space[0].window);
+    window_pool_free(r->s->windows);
+    r->s->windows = window_pool_new(phys_ram_fd(r->m->mem), budget, NULL);
+    r->s->space[0].window = NULL;
+    r->s->pending |= PEND_SWITCH;
+}
+
+static void windows_give_way_to_each_other(void **state)
+{
+    struct rig *r = *state;
+    limit_mappings(r, 40);
+    /* 3 address spaces with 12 scattered pages each: some 25 mappings. */
+    for (unsigned n = 0; n < 3; n++)
+        for (unsigned i = 0; i < 12; i++)
+            map_in(r, DIRECTORY(n), 0x400000 + i * 0x20000,
+                   (DATA_AT + (12 * n + i) * 0x1000) | ALL);
+    map(r, 0xc0000000, DATA_AT | (ALL & ~US));
+    for (unsigned n = 1; n < 3; n++) /* the same table in all of them */
+        poke(r->v, pde_at(DIRECTORY(n), 0xc0000000), peek(r->v, pde_at(CR3_A, 0xc0000000), 4), 4);
+    assert_int_equal(load(r, 0xc0000000), DBT_RESUME);
+    rig_ring(r, 3);
+    for (unsigned n = 0; n < 3; n++) {
+        rig_cr3(r, DIRECTORY(n));
+        for (unsigned i = 0; i < 12; i++) {
+            assert_int_equal(store(r, 0x400000 + i * 0x20000), DBT_RESUME);
+            assert_true(window_pool_stats(r->s->windows).mappings <= 40);
+        }
+        for (unsigned i = 0; i < 12; i++)
+            assert_shows(r, 0x400000 + i * 0x20000, true, DATA_AT + (12 * n + i) * 0x1000);
+    }
+    rig_cr3(r, DIRECTORY(0)); /* was evicted, and comes back */
+    enter(r);
+    assert_hides(r, 0x400000, false);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    rig_ring(r, 0);
+    enter(r);
+    assert_shows(r, 0xc0000000, true, DATA_AT); /* went last, so it never did */
+    /* Evicted pages are not found writable any more. */
+    wp_add(r->m->mem, (gpfn_t){(DATA_AT >> 12) + 12}, WP_CODE);
+    assert_int_equal(x86_shadow_stats(r->s)->protects, 0);
+}
+
+/* More than the budget in a single space: it loses its own pages, and goes on. */
+static void a_space_may_outgrow_the_budget(void **state)
+{
+    struct rig *r = *state;
+    limit_mappings(r, 20);
+    rig_ring(r, 3);
+    for (unsigned i = 0; i < 40; i++)
+        map(r, 0x400000 + i * 0x20000, (DATA_AT + (i * 7 % 40) * 0x1000) | ALL);
+    for (unsigned i = 0; i < 200; i++) {
+        uint32_t n = i * 29 % 40;
+        assert_int_equal(store(r, 0x400000 + n * 0x20000), DBT_RESUME);
+        assert_shows(r, 0x400000 + n * 0x20000, true, DATA_AT + (n * 7 % 40) * 0x1000);
+    }
+}
+
+static void records_are_limited(void **state)
+{
+    struct rig *r = *state;
+    uint32_t table = rig_table(r);
+    poke(r->v, table, DATA_AT | ALL, 4);
+    for (unsigned n = 0; n < 8; n++)
+        for (unsigned i = 0; i < 1024; i++)
+            poke(r->v, DIRECTORY(n) + i * 4, table | ALL, 4);
+    rig_ring(r, 3);
+    for (unsigned n = 0; n < 8; n++) {
+        rig_cr3(r, DIRECTORY(n));
+        for (unsigned i = 0; i < 1024; i++) {
+            enter(r);
+            assert_int_equal(x86_shadow_fault(r->v, i << 22, true, TB_PLAIN), DBT_RESUME);
+            assert_true(r->s->regions <= SHADOW_REGIONS_MAX);
+        }
+        assert_shows(r, 1000u << 22, true, DATA_AT);
+    }
+}
+
+/* ---- the supervisor and user memory ---------------------------------------------------------- */
+
+/* A kernel in the last quarter, user memory below, user code seen. */
+static void become_kernel(struct rig *r)
+{
+    map(r, 0xc0000000, DATA_AT | (ALL & ~US));
+    map(r, 0xc0100000, DATA_AT | (ALL & ~US));
+    map(r, 0x400000, (DATA_AT + 0x1000) | ALL);
+    map(r, 0x440000, (DATA_AT + 0x2000) | (ALL & ~RW));
+    rig_ring(r, 3);
+    enter(r);
+    rig_ring(r, 0);
+    r->v->eip = 0xc0000000;
+    x86_w32(r->v, X86_ESP, 0xc0000800);
+    enter(r);
+}
+
+static void user_memory_is_foreign_to_a_kernel(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    assert_int_equal(load(r, 0x400000), DBT_FOREIGN);
+    assert_int_equal(load(r, 0xc0000000), DBT_RESUME);
+    /* Code that selects: the user's table, with the user's pages. */
+    assert_int_equal(x86_shadow_fault(r->v, 0x400000, false, TB_SELECT), DBT_RESUME);
+    assert_int_equal(r->v->gen.select[0], flat_table(r->s->owner->flat) | 12);
+    assert_int_equal(flat_shows(r, r->s->owner, 0x400000, true), DATA_AT + 0x1000);
+    assert_int_equal(r->v->gen.select[3], flat_table(r->s->space[0].flat) | 12);
+    assert_int_equal(x86_shadow_fault(r->v, 0xc0100000, false, TB_SELECT), DBT_RESUME);
+    assert_int_equal(flat_shows(r, &r->s->space[0], 0xc0100000, true), DATA_AT);
+    /* It follows CR3. */
+    map_in(r, CR3_B, 0x400000, (DATA_AT + 0x3000) | ALL);
+    rig_cr3(r, CR3_B);
+    enter(r);
+    if (r->s->owner->flat)
+        assert_int_equal(flat_shows(r, r->s->owner, 0x400000, false), -1);
+    assert_int_equal(x86_shadow_fault(r->v, 0x400000, true, TB_SELECT), DBT_RESUME);
+    assert_int_equal(r->v->gen.select[0], flat_table(r->s->owner->flat) | 12);
+    assert_int_equal(flat_shows(r, r->s->owner, 0x400000, true), DATA_AT + 0x3000);
+    rig_cr3(r, CR3_A);
+    enter(r);
+    assert_int_equal(r->v->gen.select[0], flat_table(r->s->owner->flat) | 12);
+    assert_int_equal(flat_shows(r, r->s->owner, 0x400000, true), DATA_AT + 0x1000);
+}
+
+/* Without CR0.WP the supervisor may write where the user may not: never through the user's view. */
+static void select_never_widens_user_rights(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    assert_int_equal(x86_shadow_fault(r->v, 0x440000, true, TB_SELECT), DBT_INTERPRET);
+    rig_control(r, CR0_PG, 0);
+    enter(r);
+    assert_int_equal(x86_shadow_fault(r->v, 0x440000, true, TB_SELECT), DBT_INTERPRET);
+    assert_int_equal(x86_shadow_fault(r->v, 0x440000, false, TB_SELECT), DBT_RESUME);
+    assert_int_equal(flat_shows(r, r->s->owner, 0x440000, false), DATA_AT + 0x2000);
+    assert_int_equal(flat_shows(r, r->s->owner, 0x440000, true), -1);
+    assert_int_equal(x86_shadow_fault(r->v, 0xc0000000, true, TB_SELECT), DBT_RESUME);
+    assert_int_equal(flat_shows(r, r->s->owner, 0xc0000000, false), -1);
+}
+
+static void stubborn_code_gets_its_way(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    unsigned n = 0;
+    while (load(r, 0x400000) == DBT_FOREIGN && n < 100)
+        n++;
+    assert_in_range(n, 2, 20);
+    assert_shows(r, 0x400000, false, DATA_AT + 0x1000);
+    map_in(r, CR3_B, 0xc0000000, DATA_AT | (ALL & ~US));
+    rig_cr3(r, CR3_B); /* not there */
+    enter(r);
+    assert_hides(r, 0x400000, false);
+    assert_int_equal(load(r, 0x400000), DBT_INTERPRET);
+}
+
+static void a_kernel_in_user_pages_is_at_home(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    r->v->eip = 0x400000;
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    assert_int_equal(r->space, 0);
+    assert_shows(r, 0x400000, true, DATA_AT + 0x1000);
+}
+
+/* Code that wants both kinds in one quarter gets a table that shows both. */
+static void mixed_quarters_settle(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    map(r, 0x404000, (DATA_AT + 0x4000) | (ALL & ~US));
+    unsigned faults = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        uint32_t lin = i & 1 ? 0x404000 : 0x400000;
+        const struct space *sp = r->s->select_user[0] ? r->s->owner : &r->s->space[0];
+        if (flat_shows(r, sp, lin, false) >= 0)
+            continue;
+        faults++;
+        assert_int_equal(x86_shadow_fault(r->v, lin, false, TB_SELECT), DBT_RESUME);
+        sp = r->s->select_user[0] ? r->s->owner : &r->s->space[0];
+        assert_true(flat_shows(r, sp, lin, false) >= 0);
+        assert_int_equal(r->v->gen.select[0], flat_table(sp->flat) | 12);
+    }
+    assert_in_range(faults, 2, 20);
+    assert_int_equal(flat_shows(r, r->s->owner, 0x404000, false), -1);
+}
+
+/* ---- map on return, promotion ---------------------------------------------------------------- */
+
+static void the_page_a_guest_mapped_is_there_on_return(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    for (unsigned same = 0; same < 2; same++) {
+        uint32_t lin = 0x500000 + same * 0x40000;
+        rig_ring(r, 3);
+        r->v->eip = 0x400010;
+        assert_int_equal(store(r, lin), DBT_INTERPRET);
+        r->v->faults[r->v->fault_next++ % X86_FAULT_LOG] =
+            (struct x86_fault_log){.eip = 0x400010, .cr2 = lin, .error = 6, .vector = X86_PF};
+        rig_ring(r, 0);
+        r->v->eip = 0xc0000000;
+        enter(r);
+        map(r, lin, (DATA_AT + 0x6000) | ALL);
+        x86_tlb_flush_page(r->v, lin);
+        rig_ring(r, 3);
+        r->v->eip = same ? 0x400010 : 0x400020; /* elsewhere: a signal handler, say */
+        enter(r);
+        assert_int_equal(shows(r, lin, true), same ? (int64_t)DATA_AT + 0x6000 : -1);
+    }
+}
+
+static void long_lived_spaces_get_a_window(void **state)
+{
+    struct rig *r = *state;
+    become_kernel(r);
+    assert_int_equal(r->flavour, X86_FLAVOUR_WINDOW);
+    rig_ring(r, 3);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    assert_int_equal(r->flavour, X86_FLAVOUR_FLAT);
+    r->s->space[r->space].ran = UINT64_C(1) << 40;
+    rig_ring(r, 0);
+    enter(r);
+    rig_ring(r, 3);
+    assert_int_equal(store(r, 0x400000), DBT_RESUME);
+    assert_int_equal(r->flavour, X86_FLAVOUR_WINDOW);
+    assert_int_equal(x86_shadow_stats(r->s)->promotions, 1);
+    /* Both forms are there now, and go together. */
+    assert_int_equal(flat_shows(r, &r->s->space[r->space], 0x400000, true), DATA_AT + 0x1000);
+    map(r, 0x400000, 0);
+    x86_tlb_flush_page(r->v, 0x400000);
+    assert_int_equal(flat_shows(r, &r->s->space[r->space], 0x400000, false), -1);
+    assert_int_equal(window_shows(r, &r->s->space[r->space], 0x400000, false), -1);
+}
+
+/* With the flat flavour the host may not know that an access is a store. */
+static void unknown_accesses_end_up_writable(void **state)
+{
+    struct rig *r = *state;
+    map(r, 0x400000, DATA_AT | P | RW | US);
+    rig_ring(r, 3);
+    enter(r);
+    assert_int_equal(x86_shadow_fault(r->v, 0x400000, false, TB_PLAIN), DBT_RESUME);
+    assert_int_equal(pte_of(r, 0x400000) & D, 0);
+    assert_int_equal(x86_shadow_fault(r->v, 0x400000, false, TB_PLAIN), DBT_RESUME);
+    assert_shows(r, 0x400000, true, DATA_AT);
+    assert_true(pte_of(r, 0x400000) & D);
+    assert_int_equal(x86_shadow_fault(r->v, 0x400000, false, TB_PLAIN), DBT_INTERPRET);
+}
+
+#define WINDOW(f) cmocka_unit_test_setup_teardown(f, rig_make, rig_free)
+#define FLAT(f)   cmocka_unit_test_setup_teardown(f, rig_make_flat, rig_free)
+#define AUTO(f)   cmocka_unit_test_setup_teardown(f, rig_make_auto, rig_free)
+#define BOTH(f)   WINDOW(f), FLAT(f)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(rights_are_those_of_the_entries),
+        BOTH(directory_entries_restrict),
+        BOTH(what_is_no_memory_is_not_shown),
+        BOTH(paging_off_shows_physical_memory),
+        BOTH(accesses_set_a_and_d),
+        BOTH(cleared_a_and_d_are_set_again),
+        BOTH(neighbours_come_along),
+        BOTH(large_pages),
+        BOTH(pae),
+        BOTH(cr3_loads_keep_what_still_holds),
+        BOTH(a_new_table_drops_the_region),
+        BOTH(global_pages_outlive_cr3_loads),
+        BOTH(invlpg_drops_one_page),
+        BOTH(a_fill_replaces_what_an_older_entry_said),
+        BOTH(modes_drop_everything),
+        BOTH(spaces_are_recycled),
+        BOTH(code_that_goes_is_reported),
+        BOTH(watched_pages_become_readonly_everywhere),
+        BOTH(every_writer_is_found),
+        BOTH(other_threads_can_watch),
+        WINDOW(windows_give_way_to_each_other),
+        WINDOW(a_space_may_outgrow_the_budget),
+        FLAT(records_are_limited),
+        BOTH(user_memory_is_foreign_to_a_kernel),
+        BOTH(select_never_widens_user_rights),
+        BOTH(stubborn_code_gets_its_way),
+        BOTH(a_kernel_in_user_pages_is_at_home),
+        BOTH(mixed_quarters_settle),
+        BOTH(the_page_a_guest_mapped_is_there_on_return),
+        AUTO(long_lived_spaces_get_a_window),
+        FLAT(unknown_accesses_end_up_writable),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
