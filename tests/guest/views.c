@@ -204,18 +204,21 @@ static void rights(void)
 {
     u32 good = 0, n = 0, at = LIN + 0x6000, dir = page_dir[LIN >> 22] & ~7u;
 
-    for (u32 round = 0; round < 1500; round++) {
-        u32 dir_flags = random(4) ? ALL : random(8),
-            flags = random(3) ? ALL & ~(1u << random(3)) : ALL;
+    u32 dir_flags = ALL, flags = ALL;
+    for (u32 round = 0; round < 2000; round++) {
         bool wp = random(2);
-        if (read_cr0() >> 16 & 1 ? !wp : wp)
-            set_wp(wp);
-        page_dir[LIN >> 22] = dir | dir_flags;
-        pt[6] = FRAMES | flags;
-        if (random(2))
-            invlpg(at);
-        else
-            write_cr3(read_cr3());
+        if ((read_cr0() >> 16 & 1) != wp)
+            set_wp(wp); /* every third time this alone: it needs no flush */
+        if (round % 3) {
+            dir_flags = random(4) ? ALL : random(8);
+            flags = random(3) ? ALL & ~(1u << random(3)) : ALL;
+            page_dir[LIN >> 22] = dir | dir_flags;
+            pt[6] = FRAMES | flags;
+            if (random(2))
+                invlpg(at);
+            else
+                write_cr3(read_cr3());
+        }
         for (u32 k = 0; k < 4; k++) {
             bool store = random(2);
             unsigned ring = random(4); /* 1 and 2 page like 0 */
