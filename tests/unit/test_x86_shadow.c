@@ -344,6 +344,27 @@ static void a_fill_replaces_what_an_older_entry_said(void **state)
     assert_shows(r, 0x400000, false, DATA_AT + 0x3000);
 }
 
+/* The same for code, and for the directory entry of pages that have not been looked at yet. */
+static void a_fetch_replaces_what_an_older_entry_said(void **state)
+{
+    struct rig *r = *state;
+    gpfn_t gpfn;
+    map(r, 0x400000, DATA_AT | ALL);
+    map(r, 0x440000, (DATA_AT + 0x1000) | ALL);
+    rig_ring(r, 3);
+    enter(r);
+    assert_true(x86_shadow_fetch(r->v, 0x400000, &gpfn));
+    map(r, 0x400000, (DATA_AT + 0x2000) | ALL);
+    assert_true(x86_shadow_fetch(r->v, 0x400000, &gpfn));
+    assert_int_equal(gpfn.n, (DATA_AT + 0x2000) >> 12);
+    assert_int_equal(r->unmapped, 1);
+    poke(r->v, pde_at(CR3_A, 0x400000), 0, 4);
+    map(r, 0x440000, (DATA_AT + 0x3000) | ALL); /* in another table */
+    assert_int_equal(load(r, 0x440000), DBT_RESUME);
+    assert_shows(r, 0x440000, false, DATA_AT + 0x3000);
+    assert_int_equal(r->unmapped, 2);
+}
+
 static void modes_drop_everything(void **state)
 {
     struct rig *r = *state;
@@ -578,163 +599,6 @@ static void records_are_limited(void **state)
     }
 }
 
-/* ---- the supervisor and user memory ---------------------------------------------------------- */
-
-/* A kernel in the last quarter, user memory below, user code seen. */
-static void become_kernel(struct rig *r)
-{
-    map(r, 0xc0000000, DATA_AT | (ALL & ~US));
-    map(r, 0xc0100000, DATA_AT | (ALL & ~US));
-    map(r, 0x400000, (DATA_AT + 0x1000) | ALL);
-    map(r, 0x440000, (DATA_AT + 0x2000) | (ALL & ~RW));
-    rig_ring(r, 3);
-    enter(r);
-    rig_ring(r, 0);
-    r->v->eip = 0xc0000000;
-    x86_w32(r->v, X86_ESP, 0xc0000800);
-    enter(r);
-}
-
-static void user_memory_is_foreign_to_a_kernel(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    assert_int_equal(load(r, 0x400000), DBT_FOREIGN);
-    assert_int_equal(load(r, 0xc0000000), DBT_RESUME);
-    /* Code that selects: the user's table, with the user's pages. */
-    assert_int_equal(x86_shadow_fault(r->v, 0x400000, false, TB_SELECT), DBT_RESUME);
-    assert_int_equal(r->v->gen.select[0], flat_table(r->s->owner->flat) | 12);
-    assert_int_equal(flat_shows(r, r->s->owner, 0x400000, true), DATA_AT + 0x1000);
-    assert_int_equal(r->v->gen.select[3], flat_table(r->s->space[0].flat) | 12);
-    assert_int_equal(x86_shadow_fault(r->v, 0xc0100000, false, TB_SELECT), DBT_RESUME);
-    assert_int_equal(flat_shows(r, &r->s->space[0], 0xc0100000, true), DATA_AT);
-    /* It follows CR3. */
-    map_in(r, CR3_B, 0x400000, (DATA_AT + 0x3000) | ALL);
-    rig_cr3(r, CR3_B);
-    enter(r);
-    if (r->s->owner->flat)
-        assert_int_equal(flat_shows(r, r->s->owner, 0x400000, false), -1);
-    assert_int_equal(x86_shadow_fault(r->v, 0x400000, true, TB_SELECT), DBT_RESUME);
-    assert_int_equal(r->v->gen.select[0], flat_table(r->s->owner->flat) | 12);
-    assert_int_equal(flat_shows(r, r->s->owner, 0x400000, true), DATA_AT + 0x3000);
-    rig_cr3(r, CR3_A);
-    enter(r);
-    assert_int_equal(r->v->gen.select[0], flat_table(r->s->owner->flat) | 12);
-    assert_int_equal(flat_shows(r, r->s->owner, 0x400000, true), DATA_AT + 0x1000);
-}
-
-/* Without CR0.WP the supervisor may write where the user may not: never through the user's view. */
-static void select_never_widens_user_rights(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    assert_int_equal(x86_shadow_fault(r->v, 0x440000, true, TB_SELECT), DBT_INTERPRET);
-    rig_control(r, CR0_PG, 0);
-    enter(r);
-    assert_int_equal(x86_shadow_fault(r->v, 0x440000, true, TB_SELECT), DBT_INTERPRET);
-    assert_int_equal(x86_shadow_fault(r->v, 0x440000, false, TB_SELECT), DBT_RESUME);
-    assert_int_equal(flat_shows(r, r->s->owner, 0x440000, false), DATA_AT + 0x2000);
-    assert_int_equal(flat_shows(r, r->s->owner, 0x440000, true), -1);
-    assert_int_equal(x86_shadow_fault(r->v, 0xc0000000, true, TB_SELECT), DBT_RESUME);
-    assert_int_equal(flat_shows(r, r->s->owner, 0xc0000000, false), -1);
-}
-
-static void stubborn_code_gets_its_way(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    unsigned n = 0;
-    while (load(r, 0x400000) == DBT_FOREIGN && n < 100)
-        n++;
-    assert_in_range(n, 2, 20);
-    assert_shows(r, 0x400000, false, DATA_AT + 0x1000);
-    map_in(r, CR3_B, 0xc0000000, DATA_AT | (ALL & ~US));
-    rig_cr3(r, CR3_B); /* not there */
-    enter(r);
-    assert_hides(r, 0x400000, false);
-    assert_int_equal(load(r, 0x400000), DBT_INTERPRET);
-}
-
-static void a_kernel_in_user_pages_is_at_home(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    r->v->eip = 0x400000;
-    assert_int_equal(store(r, 0x400000), DBT_RESUME);
-    assert_int_equal(r->space, 0);
-    assert_shows(r, 0x400000, true, DATA_AT + 0x1000);
-}
-
-/* Code that wants both kinds in one quarter gets a table that shows both. */
-static void mixed_quarters_settle(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    map(r, 0x404000, (DATA_AT + 0x4000) | (ALL & ~US));
-    unsigned faults = 0;
-    for (unsigned i = 0; i < 100; i++) {
-        uint32_t lin = i & 1 ? 0x404000 : 0x400000;
-        const struct space *sp = r->s->select_user[0] ? r->s->owner : &r->s->space[0];
-        if (flat_shows(r, sp, lin, false) >= 0)
-            continue;
-        faults++;
-        assert_int_equal(x86_shadow_fault(r->v, lin, false, TB_SELECT), DBT_RESUME);
-        sp = r->s->select_user[0] ? r->s->owner : &r->s->space[0];
-        assert_true(flat_shows(r, sp, lin, false) >= 0);
-        assert_int_equal(r->v->gen.select[0], flat_table(sp->flat) | 12);
-    }
-    assert_in_range(faults, 2, 20);
-    assert_int_equal(flat_shows(r, r->s->owner, 0x404000, false), -1);
-}
-
-/* ---- map on return, promotion ---------------------------------------------------------------- */
-
-static void the_page_a_guest_mapped_is_there_on_return(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    for (unsigned same = 0; same < 2; same++) {
-        uint32_t lin = 0x500000 + same * 0x40000;
-        rig_ring(r, 3);
-        r->v->eip = 0x400010;
-        assert_int_equal(store(r, lin), DBT_INTERPRET);
-        r->v->faults[r->v->fault_next++ % X86_FAULT_LOG] =
-            (struct x86_fault_log){.eip = 0x400010, .cr2 = lin, .error = 6, .vector = X86_PF};
-        rig_ring(r, 0);
-        r->v->eip = 0xc0000000;
-        enter(r);
-        map(r, lin, (DATA_AT + 0x6000) | ALL);
-        x86_tlb_flush_page(r->v, lin);
-        rig_ring(r, 3);
-        r->v->eip = same ? 0x400010 : 0x400020; /* elsewhere: a signal handler, say */
-        enter(r);
-        assert_int_equal(shows(r, lin, true), same ? (int64_t)DATA_AT + 0x6000 : -1);
-    }
-}
-
-static void long_lived_spaces_get_a_window(void **state)
-{
-    struct rig *r = *state;
-    become_kernel(r);
-    assert_int_equal(r->flavour, X86_FLAVOUR_WINDOW);
-    rig_ring(r, 3);
-    assert_int_equal(store(r, 0x400000), DBT_RESUME);
-    assert_int_equal(r->flavour, X86_FLAVOUR_FLAT);
-    r->s->space[r->space].ran = UINT64_C(1) << 40;
-    rig_ring(r, 0);
-    enter(r);
-    rig_ring(r, 3);
-    assert_int_equal(store(r, 0x400000), DBT_RESUME);
-    assert_int_equal(r->flavour, X86_FLAVOUR_WINDOW);
-    assert_int_equal(x86_shadow_stats(r->s)->promotions, 1);
-    /* Both forms are there now, and go together. */
-    assert_int_equal(flat_shows(r, &r->s->space[r->space], 0x400000, true), DATA_AT + 0x1000);
-    map(r, 0x400000, 0);
-    x86_tlb_flush_page(r->v, 0x400000);
-    assert_int_equal(flat_shows(r, &r->s->space[r->space], 0x400000, false), -1);
-    assert_int_equal(window_shows(r, &r->s->space[r->space], 0x400000, false), -1);
-}
-
 /* With the flat flavour the host may not know that an access is a store. */
 static void unknown_accesses_end_up_writable(void **state)
 {
@@ -749,11 +613,6 @@ static void unknown_accesses_end_up_writable(void **state)
     assert_true(pte_of(r, 0x400000) & D);
     assert_int_equal(x86_shadow_fault(r->v, 0x400000, false, TB_PLAIN), DBT_INTERPRET);
 }
-
-#define WINDOW(f) cmocka_unit_test_setup_teardown(f, rig_make, rig_free)
-#define FLAT(f)   cmocka_unit_test_setup_teardown(f, rig_make_flat, rig_free)
-#define AUTO(f)   cmocka_unit_test_setup_teardown(f, rig_make_auto, rig_free)
-#define BOTH(f)   WINDOW(f), FLAT(f)
 
 int main(void)
 {
@@ -772,6 +631,7 @@ int main(void)
         BOTH(global_pages_outlive_cr3_loads),
         BOTH(invlpg_drops_one_page),
         BOTH(a_fill_replaces_what_an_older_entry_said),
+        BOTH(a_fetch_replaces_what_an_older_entry_said),
         BOTH(modes_drop_everything),
         BOTH(spaces_are_recycled),
         BOTH(code_that_goes_is_reported),
@@ -781,13 +641,6 @@ int main(void)
         WINDOW(windows_give_way_to_each_other),
         WINDOW(a_space_may_outgrow_the_budget),
         FLAT(records_are_limited),
-        BOTH(user_memory_is_foreign_to_a_kernel),
-        BOTH(select_never_widens_user_rights),
-        BOTH(stubborn_code_gets_its_way),
-        BOTH(a_kernel_in_user_pages_is_at_home),
-        BOTH(mixed_quarters_settle),
-        BOTH(the_page_a_guest_mapped_is_there_on_return),
-        AUTO(long_lived_spaces_get_a_window),
         FLAT(unknown_accesses_end_up_writable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

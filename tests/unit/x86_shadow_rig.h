@@ -216,4 +216,10 @@ static inline enum dbt_verdict store(struct rig *r, uint32_t lin)
 #define assert_shows(r, lin, write, gpa) assert_int_equal(shows(r, lin, write), (int64_t)(gpa))
 #define assert_hides(r, lin, write)      assert_int_equal(shows(r, lin, write), -1)
 
+/* A test with windows, with flat tables, as the view chooses, and both of the former. */
+#define WINDOW(f) cmocka_unit_test_setup_teardown(f, rig_make, rig_free)
+#define FLAT(f)   cmocka_unit_test_setup_teardown(f, rig_make_flat, rig_free)
+#define AUTO(f)   cmocka_unit_test_setup_teardown(f, rig_make_auto, rig_free)
+#define BOTH(f)   WINDOW(f), FLAT(f)
+
 #endif
