@@ -40,6 +40,46 @@ static void print_facts(const struct host_facts *f)
     fact("page first touched", "%" PRIu64 " ns", f->page_fault_ns);
 }
 
+/* What binary translation builds on, and what it means for speed. */
+static void print_translation(const struct host_facts *f)
+{
+    char why[96];
+    puts("translation");
+    if (f->window_errno)
+        fact("4 GiB windows", "no (%s): every access of the guest looks its page up",
+             strerror(f->window_errno));
+    else
+        fact("4 GiB windows", "yes: guest memory is accessed without a look-up");
+    if (f->address_space_limit == UINT64_MAX)
+        fact("address space", "unlimited: as many windows as the guest has use for");
+    else
+        fact("address space",
+             "%" PRIu64
+             " MiB (ulimit -v): a window takes 4096, so fewer guest processes stay mapped",
+             f->address_space_limit >> 20);
+    if (f->overcommit == 2)
+        fact("overcommit",
+             "strict: windows are free, but guest RAM beyond %" PRIu64
+             " MiB ends in a bus error (vm.overcommit_memory=2)",
+             f->commit_left_bytes >> 20);
+    else
+        fact("overcommit", "%s: windows and untouched guest RAM take no memory",
+             f->overcommit < 0 ? "unknown" : "allowed");
+    snprintf(why, sizeof why, "%s", strerror(f->low_errno));
+    if (f->low_taken)
+        snprintf(why, sizeof why, "mapped from %#" PRIx64 " on", f->low_taken);
+    if (f->low_errno)
+        fact("low 4 GiB", "partly in use (%s): faults there hide their address, so they cost more",
+             why);
+    else
+        fact("low 4 GiB", "free: faults on absent pages of a flat view tell their address");
+    fact("host fault", "%" PRIu64 " ns: what the first access to a page or to a device adds",
+         f->fault_ns);
+    fact("page mapped",
+         "%" PRIu64 " ns, then first read %" PRIu64 " ns: what a page in a window adds",
+         f->map_page_ns, f->map_read_ns);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
     if (argc > 1) {
@@ -60,6 +100,7 @@ int cmd_doctor(int argc, char **argv)
     struct host_facts f;
     host_probe(&f);
     print_facts(&f);
+    print_translation(&f);
     if (f.memfd_errno)
         usable = 0; /* guest RAM is a memfd */
     puts(usable ? "ring3 can run guests here." : "ring3 cannot run guests here.");

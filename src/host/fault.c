@@ -8,10 +8,11 @@
  * global, no thread-local, no system call. Delivery is all a fault costs (1.7-2 us where the
  * kernel is itself a guest).
  *
- * Masks. The fault signals are not blocked while one is served (SA_NODEFER): a fault inside the
- * handler comes here again, is recognised by its stack pointer (inside the alternate stack) and
- * reported. The kick is blocked in all of them by sa_mask, at no cost, so a handler never finds
- * itself interrupted by a kick.
+ * Masks. The fault signals block nothing while one is served (SA_NODEFER, empty mask, which
+ * spares the kernel two changes of the mask): a fault inside the handler comes here again, is
+ * recognised by its stack pointer (inside the alternate stack) and reported. A kick inside a
+ * handler is put off: it sends itself again and blocks itself in the context it returns to, that
+ * of the handler. The handler's own return then brings back the mask from before, and the kick.
  *
  * Dispositions stay in force until just before we die of the signal: while one thread reports its
  * crash, others go on faulting on purpose. SA_RESETHAND would kill the process there. What it is
@@ -41,12 +42,24 @@ static bool on_own_stack(const ucontext_t *uc)
 }
 
 /* Async-signal-safe. */
+static void put_off(ucontext_t *uc)
+{
+    sigaddset(&uc->uc_sigmask, HOST_FAULT_KICK);
+    host_fault_kick(gettid()); /* blocked here, pending from now on */
+}
+
+/* Async-signal-safe. */
 static bool serve(const struct altstack *s, int sig, const siginfo_t *info, ucontext_t *uc)
 {
     bool kick = sig == HOST_FAULT_KICK;
     bool sent = info->si_code <= 0; /* by a process, not by the processor */
-    if (!s->handler || sig == SIGABRT || sent != kick || on_own_stack(uc))
+    if (!s->handler || sig == SIGABRT || sent != kick)
         return false;
+    if (on_own_stack(uc)) {
+        if (kick)
+            put_off(uc);
+        return kick;
+    }
     struct host_fault f = {.sig = sig, .uc = uc};
     if (!kick) {
         f.trapno = (int)uc->uc_mcontext.gregs[REG_TRAPNO];
@@ -91,7 +104,6 @@ int host_fault_install(struct err *e)
     struct sigaction kick = {.sa_sigaction = on_signal,
                              .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     sigemptyset(&fault.sa_mask);
-    sigaddset(&fault.sa_mask, HOST_FAULT_KICK);
     sigemptyset(&kick.sa_mask);
     bool ok = sigaction(HOST_FAULT_KICK, &kick, NULL) == 0;
     for (size_t i = 0; ok && i < sizeof fault_signals / sizeof *fault_signals; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Facts about the host for `ring3 doctor`: CPUID leaves (Intel SDM vol. 2A CPUID), the auxiliary
- * vector, /proc, and two small measurements. Left out: what only one engine cares about; that is
- * in the engine's probe(). */
+ * vector, /proc, trial reservations and small measurements. Left out: whether an engine can do with
+ * what is here; that is for the engine's probe() to say. */
 #include "host/probe.h"
 
 #include <cpuid.h>
@@ -12,16 +12,22 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "host/fault.h"
+
 #define HWCAP2_FSGSBASE_BIT 2u
 #define PROBE_PAGES         256
 #define PROBE_SYSCALLS      1000
+#define PROBE_FAULTS        500
 #define TSC_PROBE_NS        (10 * 1000 * 1000)
+#define WINDOW_BYTES        (UINT64_C(1) << 32)
+#define NON_CANONICAL       UINT64_C(0x8000000000000000)
 
 static uint64_t now_ns(void)
 {
@@ -90,6 +96,101 @@ static void probe_memory(struct host_facts *f)
         close(fd);
 }
 
+/* The lowest mapping of this process if it lies below `limit`, else 0. */
+static uint64_t lowest_mapping(uint64_t limit)
+{
+    FILE *file = fopen("/proc/self/maps", "re");
+    char line[256];
+    uint64_t at = file && fgets(line, sizeof line, file) ? strtoull(line, NULL, 16) : 0;
+    if (file)
+        fclose(file);
+    return at < limit ? at : 0;
+}
+
+static void *reserve(uint64_t at, uint64_t bytes, int flags)
+{
+    return mmap((void *)(uintptr_t)at, bytes, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+}
+
+static void probe_reserves(struct host_facts *f)
+{
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    f->address_space_limit = limited ? limit.rlim_cur : UINT64_MAX;
+    f->overcommit = (int)number_in("/proc/sys/vm/overcommit_memory", "");
+    long granted = number_in("/proc/meminfo", "CommitLimit:");
+    long used = number_in("/proc/meminfo", "Committed_AS:");
+    f->commit_left_bytes = granted > used ? (uint64_t)(granted - used) * 1024 : 0;
+
+    /* Twice the size has an aligned 4 GiB inside, wherever it lands. */
+    void *p = reserve(0, 2 * WINDOW_BYTES, 0);
+    if (p == MAP_FAILED)
+        f->window_errno = errno;
+    else
+        munmap(p, 2 * WINDOW_BYTES);
+
+    long min = number_in("/proc/sys/vm/mmap_min_addr", "");
+    uint64_t from = min > 0 ? ((uint64_t)min + 4095) & ~UINT64_C(4095) : 4096;
+    p = reserve(from, WINDOW_BYTES - from, MAP_FIXED_NOREPLACE);
+    if (p == MAP_FAILED)
+        f->low_errno = errno;
+    else
+        munmap(p, WINDOW_BYTES - from);
+    if (p != MAP_FAILED && (uintptr_t)p != from)
+        f->low_errno = EEXIST; /* a kernel before 4.17 takes the address as a hint */
+    f->low_taken = f->low_errno ? lowest_mapping(WINDOW_BYTES) : 0;
+}
+
+/* `opaque` points to where to go on. Async-signal-safe. */
+static bool skip(void *opaque, const struct host_fault *h)
+{
+    if (h->sig != SIGSEGV)
+        return false;
+    h->uc->uc_mcontext.gregs[REG_RIP] = *(greg_t *)opaque;
+    return true;
+}
+
+static void probe_fault(struct host_facts *f)
+{
+    greg_t next = 0;
+    if (host_fault_enter(skip, &next, NULL) < 0)
+        return;
+    uint64_t start = now_ns();
+    for (int i = 0; i < PROBE_FAULTS; i++)
+        __asm__ volatile("lea 1f(%%rip), %%rax\n mov %%rax, %0\n movb (%1), %%al\n1:"
+                         : "=m"(next)
+                         : "r"(NON_CANONICAL)
+                         : "rax", "memory");
+    f->fault_ns = (now_ns() - start) / PROBE_FAULTS;
+    host_fault_leave();
+}
+
+/* Pages that are neighbours in the view are not in the file, so each is a mapping of its own, as
+ * in a window. */
+static void probe_map(struct host_facts *f)
+{
+    size_t len = PROBE_PAGES * 4096;
+    int fd = memfd_create("ring3-probe", MFD_CLOEXEC);
+    void *view = reserve(0, len, 0);
+    if (fd >= 0 && view != MAP_FAILED && fallocate(fd, 0, 0, (off_t)len) == 0) {
+        bool ok = true;
+        uint64_t start = now_ns();
+        for (size_t i = 0; i < len && ok; i += 4096)
+            ok = mmap((char *)view + i, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+                      (off_t)(len - 4096 - i)) != MAP_FAILED;
+        uint64_t mapped = now_ns();
+        for (size_t i = 0; i < len && ok; i += 4096)
+            *((volatile char *)view + i);
+        f->map_page_ns = ok ? (mapped - start) / PROBE_PAGES : 0;
+        f->map_read_ns = ok ? (now_ns() - mapped) / PROBE_PAGES : 0;
+    }
+    if (view != MAP_FAILED)
+        munmap(view, len);
+    if (fd >= 0)
+        close(fd);
+}
+
 void host_probe(struct host_facts *f)
 {
     memset(f, 0, sizeof *f);
@@ -99,6 +200,9 @@ void host_probe(struct host_facts *f)
     probe_cpu(f);
     probe_tsc(f);
     probe_memory(f);
+    probe_reserves(f);
+    probe_fault(f);
+    probe_map(f);
     uint64_t start = now_ns();
     for (int i = 0; i < PROBE_SYSCALLS; i++)
         syscall(SYS_getppid);

@@ -242,7 +242,8 @@ def commands():
     r = ring3('doctor')
     check(r.returncode == 0 and r.stderr == b'', r)
     for word in (b'interp', b'yes', b'max_map_count', b'memfd', b'seccomp', b'fsgsbase', b'bmi2',
-                 b'time stamp counter', b'page first touched'):
+                 b'time stamp counter', b'page first touched', b'4 GiB windows', b'low 4 GiB',
+                 b'address space', b'overcommit', b'host fault', b'page mapped'):
         check(word in r.stdout, word, 'missing in', r.stdout)
 
 
