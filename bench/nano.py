@@ -24,7 +24,7 @@ SECONDS = 120
 ENGINES = (  # label, arguments of `ring3 run`
     ('interp', ['--engine', 'interp']),
     ('dbt', ['--engine', 'dbt']),
-    ('dbt no-adapt', ['--engine', 'dbt', '--dbt', 'no-adapt']),
+    ('dbt noadapt', ['--engine', 'dbt', '--dbt', 'noadapt']),
     ('dbt trap', ['--engine', 'dbt', '--dbt', 'trap']),
 )
 FLAGS = ['-m32', '-march=pentium3', '-mgeneral-regs-only', '-std=gnu17', '-O2', '-ffreestanding',
