@@ -27,9 +27,8 @@
 #include "host/fault.h"
 #include "isa/x86/x86.h"
 
-/* Instructions interpreted at a time while the state is unfit: few at first, for it often lasts
- * only a moment (a mode switch, a trap flag), more the longer it lasts. */
-#define SLICE_MIN 32u
+/* Instructions interpreted at a time while the state is unfit: one at first, for it often lasts
+ * no longer (the shadow of mov ss, RF behind a page fault), twice as many each time. */
 #define SLICE_MAX 4096u
 
 /* ---- finding code -------------------------------------------------------------------------------
@@ -132,7 +131,7 @@ static bool interpret(struct dbt *d, uint64_t instructions, struct vm_exit *x)
 static bool interpret_slice(struct dbt *d, struct vm_exit *x)
 {
     d->figures.unfit++;
-    d->slice = d->slice >= SLICE_MAX ? SLICE_MAX : d->slice * 2;
+    d->slice = d->slice >= SLICE_MAX ? SLICE_MAX : d->slice ? d->slice * 2 : 1;
     return interpret(d, d->slice, x);
 }
 
@@ -169,7 +168,7 @@ static bool round_trip(struct dbt *d, struct vm_exit *x)
         d->link_at = 0;
         return interpret_slice(d, x);
     }
-    d->slice = SLICE_MIN / 2;
+    d->slice = 0;
     struct jump_table *j = tables_get(&d->tables, w.space, w.mode);
     uint32_t code = j ? find_code(d, j, &w) : 0;
     if (unlikely(!code)) {
@@ -313,7 +312,6 @@ static int attach(struct vcpu *v, const struct dbt_options *given, struct err *e
     d->v = v;
     d->isa = v->isa->translator;
     d->o = complete(given);
-    d->slice = SLICE_MIN / 2;
     d->perf_fd = -1;
     d->hooks = (struct dbt_hooks){d, code_unmapped, space_dropped};
     v->engine_state = d;

@@ -62,7 +62,8 @@ static void enter(struct x86_vcpu *v, const struct event *ev, const struct x86_s
     unsigned size = gate_type & X86_TYPE_32 ? 4 : 2, cpl = st->cpl;
     bool trap = gate_type == X86_TRAP_GATE16 || gate_type == X86_TRAP_GATE32;
     uint32_t eflags = x86_get_eflags(v);
-    if (x86_v8086(v))
+    bool v86 = x86_v8086(v);
+    if (v86)
         for (unsigned i = 0; i < ARRAY_LEN(v86_order); i++)
             x86_stack_push(v, st, size, v->seg[v86_order[i]].sel);
     if (cpl != v->cpl) {
@@ -75,12 +76,14 @@ static void enter(struct x86_vcpu *v, const struct event *ev, const struct x86_s
     if (ev->has_error)
         x86_stack_push(v, st, size, ev->error);
 
-    if (x86_v8086(v))
+    if (v86)
         for (unsigned i = 0; i < ARRAY_LEN(v86_order); i++)
             v->seg[v86_order[i]] = (struct x86_seg){0};
     x86_stack_commit(v, st);
     x86_set_eflags(v, eflags & ~(FL_TF | FL_NT | FL_RF | FL_VM | (trap ? 0 : FL_IF)));
     x86_commit_code(v, cs, cpl, eip);
+    if (v86)
+        x86_update_mode(v); /* of all segments */
 }
 
 static void through_code_gate(struct x86_vcpu *v, const struct event *ev,

@@ -17,8 +17,7 @@ void x86_commit_code(struct x86_vcpu *v, const struct x86_seg *cs, unsigned cpl,
     v->eip = eip;
     if (cpl != v->cpl)
         x86_set_cpl(v, cpl);
-    else
-        x86_seg_changed(v, X86_CS);
+    x86_seg_changed(v, X86_CS);
 }
 
 static uint32_t operand_mask(unsigned size)
@@ -178,6 +177,12 @@ static struct x86_seg return_target(struct x86_vcpu *v, uint16_t sel)
     return x86_seg_build(v, sel, &d);
 }
 
+static void drop_segment(struct x86_vcpu *v, enum x86_sreg s)
+{
+    v->seg[s] = (struct x86_seg){0};
+    x86_seg_changed(v, s);
+}
+
 /* Data segments the outer level may not use become null (SDM vol. 3A 5.8.6). */
 static void drop_inner_segments(struct x86_vcpu *v, unsigned cpl)
 {
@@ -186,7 +191,7 @@ static void drop_inner_segments(struct x86_vcpu *v, unsigned cpl)
         struct x86_seg *s = &v->seg[data[i]];
         bool conforming = (s->attr & SEG_CODE) && (s->attr & SEG_CONFORMING);
         if ((s->attr & SEG_P) && !conforming && x86_dpl(s) < cpl)
-            *s = (struct x86_seg){0};
+            drop_segment(v, data[i]);
     }
 }
 
@@ -288,6 +293,7 @@ static void iret_to_v86(struct x86_vcpu *v, struct x86_stack *st, uint16_t sel, 
     x86_w32(v, X86_ESP, esp);
     x86_set_eflags(v, merged_flags(v, image, X86_FLAGS | FL_VM | FL_VIF | FL_VIP, 4));
     x86_commit_code(v, &cs, 3, eip);
+    x86_update_mode(v); /* of all segments */
 }
 
 static void iret_protected(struct x86_vcpu *v, unsigned size)
@@ -390,7 +396,6 @@ static void flat_transfer(struct x86_vcpu *v, uint16_t cs_sel, unsigned cpl, uin
     st.ss.attr = attr | SEG_WRITABLE | SEG_ACCESSED;
     cs.attr = attr | SEG_CODE | SEG_READABLE | SEG_ACCESSED;
     x86_stack_commit(v, &st);
-    x86_seg_changed(v, X86_SS); /* sysenter from ring 0 keeps the CPL */
     x86_commit_code(v, &cs, cpl, eip);
 }
 

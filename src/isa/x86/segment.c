@@ -142,7 +142,10 @@ void x86_load_seg(struct x86_vcpu *v, enum x86_sreg s, uint16_t sel)
 void x86_set_cpl(struct x86_vcpu *v, unsigned cpl)
 {
     v->cpl = (uint8_t)cpl;
-    x86_update_mode(v);
+    if ((v->cr0 & CR0_AM) && (v->eflags & FL_AC))
+        x86_update_mode(v); /* spans depend on it */
+    else
+        x86_privilege_changed(v);
 }
 
 /* SDM vol. 1 19.5.2. The two bytes are read together, so both must lie within the limit. */
@@ -215,6 +218,7 @@ uint32_t x86_stack_pop(struct x86_vcpu *v, struct x86_stack *st, unsigned size)
 void x86_stack_commit(struct x86_vcpu *v, const struct x86_stack *st)
 {
     v->seg[X86_SS] = st->ss;
+    x86_seg_changed(v, X86_SS);
     x86_w32(v, X86_ESP, st->sp);
 }
 

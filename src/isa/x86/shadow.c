@@ -28,6 +28,9 @@
  * worth some hundred mappings of 7 microseconds each. */
 #define PROMOTE_TICKS (UINT64_C(1) << 26)
 
+/* One stay in user code of so many is measured: reading the TSC costs as much as the switch. */
+#define SAMPLED 8u
+
 #define HWCAP2_FSGS   2u
 #define VIEW_SHIFT    12u /* in the low bits of every view's register: shift count of a page */
 #define WRITERS_COUNT (PHYS_LIMIT >> PAGE_SHIFT)
@@ -194,13 +197,12 @@ static enum x86_flavour choose_flavour(struct x86_shadow *s, struct space *sp)
 static void switch_space(struct x86_shadow *s)
 {
     struct x86_vcpu *v = s->v;
-    uint64_t now = __rdtsc();
-    if (s->user && s->cur)
-        s->cur->ran += now - s->entered;
+    if (s->user && s->cur && s->entered)
+        s->cur->ran += SAMPLED * (__rdtsc() - s->entered);
     struct space *sp = v->user ? s->owner : &s->space[0];
     s->user = v->user;
     s->user_seen |= v->user && s->paging;
-    s->entered = now;
+    s->entered = v->user && ++s->switches % SAMPLED == 0 ? __rdtsc() : 0;
     s->cur = sp;
     s->flavour = (uint8_t)choose_flavour(s, sp);
     if (s->flavour == X86_FLAVOUR_WINDOW) {

@@ -72,7 +72,7 @@ struct space {
     unsigned id;    /* 0: the supervisor's */
     uint64_t key;   /* CR3, or one of the above; not used by space 0 */
     uint64_t stamp; /* when it was last current: least recently used goes first */
-    uint64_t ran;   /* TSC ticks that user code has run here */
+    uint64_t ran;   /* TSC ticks that user code has run here, estimated */
     bool promoted;  /* lives long: gets a window */
     bool no_window; /* none can be had */
     struct window *window;
@@ -117,7 +117,8 @@ struct x86_shadow {
     unsigned region_shift; /* of linear addresses */
     uint64_t frame_mask;   /* A20 gate, for physical page numbers */
     uint64_t stamp;
-    uint64_t entered;    /* TSC when user code got the processor */
+    uint64_t entered;    /* TSC when user code got the processor; 0: this stay is not measured */
+    unsigned switches;
     unsigned fault_seen; /* v->fault_next up to which faults were looked at */
 
     /* TB_SELECT: does quarter q show the user's flat table, and how often did that change? */

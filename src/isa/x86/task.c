@@ -125,6 +125,7 @@ static void load_registers(struct x86_vcpu *v, const struct task *t)
     v->eip = v->insn_eip = t->ip;
     x86_set_eflags(v, t->flags & (X86_FLAGS | FL_VM | FL_VIF | FL_VIP));
     x86_set_cpl(v, t->flags & FL_VM ? 3 : t->sreg[X86_CS] & 3);
+    x86_update_mode(v); /* of all segments */
 }
 
 static void load_cr3(struct x86_vcpu *v, uint32_t cr3)

@@ -54,10 +54,16 @@ void x86_seg_changed(struct x86_vcpu *v, enum x86_sreg s)
         x86_icache_leave_window(v->icache);
 }
 
-void x86_update_mode(struct x86_vcpu *v)
+void x86_privilege_changed(struct x86_vcpu *v)
 {
     v->user = v->cpl == 3;
     v->tlb = v->tlb_sets[v->user];
+    x86_icache_leave_window(v->icache);
+}
+
+void x86_update_mode(struct x86_vcpu *v)
+{
+    x86_privilege_changed(v);
     for (unsigned s = 0; s < X86_SREGS; s++)
         x86_seg_changed(v, s);
     v->attn_mask = x86_attn_mask(v->if_flag);

@@ -305,6 +305,8 @@ static inline unsigned x86_code_size(const struct x86_vcpu *v)
 /* Recompute what depends on cpl, eflags, CR0, DR7 or SS: user, tlb, sp_mask, attn_mask, spans of
  * all segments, the instruction-fetch page. Call after changing any of them. (vcpu.c) */
 void x86_update_mode(struct x86_vcpu *v);
+/* The part of it that depends on cpl alone while no alignment is checked. (vcpu.c) */
+void x86_privilege_changed(struct x86_vcpu *v);
 /* After a change of TF, RF, DR6, DR7 or dr6_pending: keep X86_ATTN_DEBUG true. (interp.c) */
 void x86_update_debug(struct x86_vcpu *v);
 /* After writing seg[s]: derive the spans; for SS also sp_mask, for CS the fetch page. (vcpu.c) */
