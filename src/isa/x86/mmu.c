@@ -27,22 +27,15 @@
 
 /* ---- page walk -------------------------------------------------------------------------- */
 
-/* One level of a table: where the entry is, its value, how wide it is. */
-struct entry {
-    gpa_t gpa;
-    uint64_t value;
-    unsigned bytes;
-};
-
-static struct entry entry_read(struct x86_vcpu *v, gpa_t gpa, unsigned bytes)
+static struct x86_table_entry entry_read(struct x86_vcpu *v, gpa_t gpa, unsigned bytes)
 {
-    struct entry e = {gpa & v->a20_mask, 0, bytes};
+    struct x86_table_entry e = {gpa & v->a20_mask, 0, bytes};
     if (phys_read(v->base.mem, e.gpa, &e.value, bytes) < 0)
         e.value = 0; /* a table outside memory reads as not present */
     return e;
 }
 
-static void entry_set(struct x86_vcpu *v, struct entry *e, uint64_t bits)
+static void entry_set(struct x86_vcpu *v, struct x86_table_entry *e, uint64_t bits)
 {
     if ((e->value & bits) == bits)
         return;
@@ -50,18 +43,18 @@ static void entry_set(struct x86_vcpu *v, struct entry *e, uint64_t bits)
     phys_write(v->base.mem, e->gpa, &e->value, e->bytes);
 }
 
+/* What the entries of a walk say together. */
 struct mapping {
-    struct entry table[2]; /* upper level, leaf; the leaf alone for large pages */
-    unsigned levels;       /* entries in table[] */
-    gpa_t gpa;
+    gpa_t base;
+    uint32_t bytes;
     bool writable, user, nx, global, large, present, reserved;
 };
 
-static void map_32bit(struct x86_vcpu *v, uint32_t lin, struct mapping *m)
+static void map_32bit(struct x86_vcpu *v, uint32_t lin, struct mapping *m, struct x86_walk *w)
 {
-    struct entry pde = entry_read(v, (v->cr3 & PAGE_MASK) + (lin >> 22) * 4, 4);
-    m->table[0] = pde;
-    m->levels = 1;
+    struct x86_table_entry pde = entry_read(v, (v->cr3 & PAGE_MASK) + (lin >> 22) * 4, 4);
+    w->entry[0] = pde;
+    w->entries = 1;
     if (!(pde.value & PTE_P))
         return;
     m->writable = pde.value & PTE_RW;
@@ -69,17 +62,20 @@ static void map_32bit(struct x86_vcpu *v, uint32_t lin, struct mapping *m)
     if ((pde.value & PTE_PS) && (v->cr4 & CR4_PSE)) {
         m->present = m->large = true;
         m->reserved = pde.value & 0x3e0000; /* PSE-36 with 36 address bits */
-        m->gpa = (pde.value & 0xffc00000) | (pde.value >> 13 & 15) << 32 | (lin & 0x3fffff);
+        m->base = (pde.value & 0xffc00000) | (pde.value >> 13 & 15) << 32;
+        m->bytes = 4 * MIB;
         m->global = pde.value & PTE_G;
         return;
     }
-    struct entry pte = entry_read(v, (pde.value & 0xfffff000) + (lin >> 12 & 0x3ff) * 4, 4);
-    m->table[1] = pte;
-    m->levels = 2;
+    struct x86_table_entry pte =
+        entry_read(v, (pde.value & 0xfffff000) + (lin >> 12 & 0x3ff) * 4, 4);
+    w->entry[1] = pte;
+    w->entries = 2;
     m->present = pte.value & PTE_P;
     m->writable &= !!(pte.value & PTE_RW);
     m->user &= !!(pte.value & PTE_US);
-    m->gpa = (pte.value & 0xfffff000) | (lin & 0xfff);
+    m->base = pte.value & 0xfffff000;
+    m->bytes = PAGE_BYTES;
     m->global = pte.value & PTE_G;
 }
 
@@ -88,14 +84,14 @@ static uint64_t pae_reserved(const struct x86_vcpu *v, uint64_t extra)
     return PAE_RESERVED | (v->efer & EFER_NXE ? 0 : PTE_NX) | extra;
 }
 
-static void map_pae(struct x86_vcpu *v, uint32_t lin, struct mapping *m)
+static void map_pae(struct x86_vcpu *v, uint32_t lin, struct mapping *m, struct x86_walk *w)
 {
     uint64_t pdpte = v->pdpte[lin >> 30];
     if (!(pdpte & PTE_P))
         return;
-    struct entry pde = entry_read(v, (pdpte & PAE_ADDRESS) + (lin >> 21 & 0x1ff) * 8, 8);
-    m->table[0] = pde;
-    m->levels = 1;
+    struct x86_table_entry pde = entry_read(v, (pdpte & PAE_ADDRESS) + (lin >> 21 & 0x1ff) * 8, 8);
+    w->entry[0] = pde;
+    w->entries = 1;
     if (!(pde.value & PTE_P))
         return;
     m->writable = pde.value & PTE_RW;
@@ -104,20 +100,23 @@ static void map_pae(struct x86_vcpu *v, uint32_t lin, struct mapping *m)
     if (pde.value & PTE_PS) {
         m->present = m->large = true;
         m->reserved = pde.value & pae_reserved(v, 0x1fe000);
-        m->gpa = (pde.value & PAE_ADDRESS & ~UINT64_C(0x1fffff)) | (lin & 0x1fffff);
+        m->base = pde.value & PAE_ADDRESS & ~UINT64_C(0x1fffff);
+        m->bytes = 2 * MIB;
         m->global = pde.value & PTE_G;
         return;
     }
     m->reserved = pde.value & pae_reserved(v, 0);
-    struct entry pte = entry_read(v, (pde.value & PAE_ADDRESS) + (lin >> 12 & 0x1ff) * 8, 8);
-    m->table[1] = pte;
-    m->levels = 2;
+    struct x86_table_entry pte =
+        entry_read(v, (pde.value & PAE_ADDRESS) + (lin >> 12 & 0x1ff) * 8, 8);
+    w->entry[1] = pte;
+    w->entries = 2;
     m->present = pte.value & PTE_P;
     m->reserved |= m->present && (pte.value & pae_reserved(v, 0));
     m->writable &= !!(pte.value & PTE_RW);
     m->user &= !!(pte.value & PTE_US);
     m->nx |= !!(pte.value & PTE_NX);
-    m->gpa = (pte.value & PAE_ADDRESS) | (lin & 0xfff);
+    m->base = pte.value & PAE_ADDRESS;
+    m->bytes = PAGE_BYTES;
     m->global = pte.value & PTE_G;
 }
 
@@ -137,42 +136,68 @@ static uint64_t large_bit(uint32_t lin)
     return UINT64_C(1) << (lin >> 22 & 63);
 }
 
-struct x86_walk x86_walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bool user, bool quiet)
+static uint32_t fault_bits(const struct x86_vcpu *v, enum x86_access a, bool user)
 {
-    if (!(v->cr0 & CR0_PG))
-        return (struct x86_walk){.present = true, .gpa = lin & v->a20_mask, .writable = true};
-
-    struct mapping m = {0};
-    if (v->cr4 & CR4_PAE)
-        map_pae(v, lin, &m);
-    else
-        map_32bit(v, lin, &m);
-
     bool nx_on = (v->cr4 & CR4_PAE) && (v->efer & EFER_NXE);
-    struct x86_walk w = {.error = (a == X86_WRITE ? PF_W : 0) | (user ? PF_U : 0) |
-                                  (a == X86_FETCH && nx_on ? PF_ID : 0)};
-    if (m.reserved) {
-        w.error |= PF_P | PF_RSVD;
-        return w;
-    }
-    if (!m.present)
-        return w;
-    if (!permitted(v, &m, a, user)) {
-        w.error |= PF_P;
-        return w;
-    }
-    struct entry *leaf = &m.table[m.levels - 1];
+    return (a == X86_WRITE ? PF_W : 0) | (user ? PF_U : 0) | (a == X86_FETCH && nx_on ? PF_ID : 0);
+}
+
+/* A walk that found something: A and D, and what the walk reports. */
+static void finish(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bool user, bool quiet,
+                   const struct mapping *m, struct x86_walk *w)
+{
+    struct x86_table_entry *leaf = &w->entry[w->entries - 1];
     if (!quiet) {
-        if (m.levels == 2)
-            entry_set(v, &m.table[0], PTE_A);
+        if (w->entries == 2)
+            entry_set(v, &w->entry[0], PTE_A);
         entry_set(v, leaf, PTE_A | (a == X86_WRITE ? PTE_D : 0));
-        if (m.large)
+        if (m->large)
             v->tlb_large[lin >> 28] |= large_bit(lin);
     }
-    w.present = true;
-    w.gpa = m.gpa & v->a20_mask;
-    w.writable = permitted(v, &m, X86_WRITE, user) && (leaf->value & PTE_D);
-    w.global = m.global && (v->cr4 & CR4_PGE);
+    w->present = true;
+    w->base = m->base;
+    w->bytes = m->bytes;
+    w->gpa = (m->base | (lin & (m->bytes - 1))) & v->a20_mask;
+    w->dirty = leaf->value & PTE_D;
+    w->writable = permitted(v, m, X86_WRITE, user) && w->dirty;
+    w->global = m->global && (v->cr4 & CR4_PGE);
+    w->user = m->user;
+    w->large = m->large;
+}
+
+/* x86_walk() without clearing *w first: entries that were not read and, if not present, what is
+ * not valid then keep what they held. TLB misses go this way. */
+static void walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bool user, bool quiet,
+                 struct x86_walk *w)
+{
+    w->entries = 0;
+    if (!(v->cr0 & CR0_PG)) {
+        w->present = w->writable = w->user = w->dirty = true;
+        w->global = w->large = false;
+        w->gpa = lin & v->a20_mask;
+        w->base = lin & PAGE_MASK;
+        w->bytes = PAGE_BYTES;
+        return;
+    }
+    struct mapping m = {0};
+    if (v->cr4 & CR4_PAE)
+        map_pae(v, lin, &m, w);
+    else
+        map_32bit(v, lin, &m, w);
+    w->present = false;
+    w->error = fault_bits(v, a, user);
+    if (m.reserved)
+        w->error |= PF_P | PF_RSVD;
+    else if (m.present && !permitted(v, &m, a, user))
+        w->error |= PF_P;
+    else if (m.present)
+        finish(v, lin, a, user, quiet, &m, w);
+}
+
+struct x86_walk x86_walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bool user, bool quiet)
+{
+    struct x86_walk w = {0};
+    walk(v, lin, a, user, quiet, &w);
     return w;
 }
 
@@ -259,7 +284,8 @@ static struct target resolve(struct x86_vcpu *v, uint32_t lin, enum x86_access a
         return (struct target){(uint8_t *)(t->addend + lin),
                                (gpa_t)t->gpfn << PAGE_SHIFT | (lin & ~PAGE_MASK), false, false};
 
-    struct x86_walk w = x86_walk(v, lin, a, user, false);
+    struct x86_walk w;
+    walk(v, lin, a, user, false, &w);
     if (!w.present)
         page_fault(v, lin, w.error);
     struct phys_page p = phys_page(v->base.mem, gpa_page(w.gpa));

@@ -102,12 +102,30 @@ uint32_t x86_stack_read(struct x86_vcpu *v, const struct x86_seg *ss, unsigned c
 
 enum x86_access { X86_READ, X86_WRITE, X86_FETCH };
 
+/* An entry of a page table that a walk used. */
+struct x86_table_entry {
+    gpa_t gpa;      /* where it is, A20 applied */
+    uint64_t value; /* after the walk's update of A and D; 0 if it is outside memory */
+    unsigned bytes; /* 4, or 8 with PAE */
+};
+
 struct x86_walk {
     bool present;   /* translation exists and permits the access */
     uint32_t error; /* page-fault error code otherwise */
-    gpa_t gpa;      /* A20 applied */
-    bool writable;  /* a write at this privilege would be allowed and the dirty bit is set */
+    /* Where it came from: directory entry and, but for a large page, table entry. Also what was
+     * read before the walk failed. Empty without paging. PDPTEs are processor state (v->pdpte),
+     * loaded with CR3 and no part of it. */
+    struct x86_table_entry entry[2];
+    unsigned entries;
+    /* The rest is valid if present. */
+    gpa_t gpa;     /* A20 applied */
+    bool writable; /* a write at this privilege would be allowed and the dirty bit is set */
     bool global;
+    bool user;  /* mapping allows CPL 3 (always without paging) */
+    bool dirty; /* D of the mapping is set (always without paging) */
+    bool large;
+    uint32_t bytes; /* of the page: 4 KiB, 2 MiB or 4 MiB; it starts at lin & -bytes */
+    gpa_t base;     /* guest-physical address of its first byte, A20 not applied */
 };
 /* Walk the guest's tables for one linear address; sets A and D bits unless `quiet`. */
 struct x86_walk x86_walk(struct x86_vcpu *v, uint32_t lin, enum x86_access a, bool user,
