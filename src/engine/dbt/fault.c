@@ -23,8 +23,10 @@
 
 #define GUILTY_AFTER 3u /* faults of one kind at one site */
 
-#define SAMPLE_EVERY 4093u /* declined instructions per look at a call-out; prime: no loop hides */
-#define QUIET_ENOUGH 4u    /* looks in a row without a reason */
+#define SAMPLE_EVERY                                                                               \
+    4093u               /* declined instructions per look at a call-out; prime: no loop hides      \
+                         */
+#define QUIET_ENOUGH 4u /* looks in a row without a reason */
 
 #define HOST_TF 0x100
 
@@ -79,12 +81,20 @@ static void leave_at_boundary(struct dbt *d, const struct host_fault *f, uintptr
         step(d, f, rip);
 }
 
+static bool between(uintptr_t rip, const void *from, const void *to)
+{
+    return rip - (uintptr_t)from < (uintptr_t)to - (uintptr_t)from;
+}
+
 static void on_kick(struct dbt *d, const struct host_fault *f, uintptr_t rip)
 {
     const struct isa_translator *isa = d->isa;
-    if (rip - (uintptr_t)isa->enter_begin <
-        (uintptr_t)isa->enter_end - (uintptr_t)isa->enter_begin) {
+    if (between(rip, isa->enter_begin, isa->enter_end)) {
         redirect(d, f, isa->enter_abort);
+        return;
+    }
+    if (between(rip, isa->callout_begin, isa->callout_end)) {
+        redirect(d, f, isa->callout_leave);
         return;
     }
     if (!cache_holds(&d->cache, rip) || d->stepping || !atomic_load(&d->v->attention))
@@ -145,7 +155,8 @@ static void blame(struct dbt *d, uint32_t tp, uint16_t offset, enum dbt_verdict 
 {
     enum tb_policy policy = cure(verdict);
     struct site *s = NULL;
-    if (policy != TB_PLAIN && !d->o.no_adapt)
+    bool straddles = d->pages.tpages[tp].straddle_off == offset; /* translated as TB_PLAIN always */
+    if (policy != TB_PLAIN && !d->o.no_adapt && !straddles)
         s = tpage_site(&d->pages, tp, offset);
     if (!s || ++s->faults[verdict] < GUILTY_AFTER)
         return;
