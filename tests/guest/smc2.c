@@ -6,14 +6,18 @@
  * and 3; instructions that straddle two pages that are not neighbours in memory, patched or
  * remapped in either half; branches retargeted; code changed from another privilege level and from
  * an interrupt; pages that mix code and data, and pages that change between the two; string
- * instructions over running code; the same bytes entered at other offsets and as 16-bit code. */
+ * instructions over running code; the same bytes entered at other offsets and as 16-bit code. An
+ * engine may treat pages that were patched before otherwise, so most cases get fresh ones. */
 #include "lib/lib.h"
 
 #define LIN   0x40000000u /* four pages of code, in shuffled order */
 #define ALIAS 0x40010000u /* the same again */
 #define PAGE  4096u
 
-static u8 frames[4][PAGE] __attribute__((aligned(4096)));
+#define POOL 0x1000000u
+
+static u8 *frames[4];
+static u32 pool_next = POOL;
 static const u8 order[4] = {2, 0, 3, 1}; /* linear page i is frames[order[i]] */
 static u32 pt[1024] __attribute__((aligned(4096)));
 
@@ -29,6 +33,14 @@ static void map_pages(void)
         pt[16 + i] = (u32)frames[order[i]] | 7;
     }
     write_cr3(read_cr3());
+}
+
+/* Four pages that never held code. */
+static void fresh(void)
+{
+    for (u32 i = 0; i < 4; i++, pool_next += PAGE)
+        frames[i] = (u8 *)pool_next;
+    map_pages();
 }
 
 static u32 identity(u32 a)
@@ -185,12 +197,15 @@ static void every_store(void)
 
     for (unsigned i = 0; i < sizeof(stores) / sizeof(*stores); i++) {
         u32 wrong = 0;
-        for (unsigned d = 0; d < sizeof(distances) / sizeof(*distances) && !wrong; d++)
-            for (unsigned at = 0; at < 4; at++)
-                for (enum via via = SAME; via < VIAS; via++)
-                    for (unsigned ring = 0; ring <= 3 && !wrong; ring += 3)
-                        if (patch_loop(&stores[i], starts[at], distances[d], via, ring))
-                            wrong = 0x10000 | d << 12 | at << 8 | via << 4 | ring;
+        for (unsigned d = 0; d < sizeof(distances) / sizeof(*distances); d++)
+            for (unsigned k = 0; k < 24; k++) { /* each with other cases first */
+                unsigned n = (k + 5 * i + 7 * d) % 24, at = n % 4, ring = n / 12 * 3;
+                enum via via = n / 4 % VIAS;
+                if (k % 6 == 0)
+                    fresh();
+                if (patch_loop(&stores[i], starts[at], distances[d], via, ring) && !wrong)
+                    wrong = 0x10000 | d << 12 | at << 8 | via << 4 | ring;
+            }
         check_eq(stores[i].name, wrong, 0);
     }
 }
@@ -224,6 +239,7 @@ static void straddling(void)
         for (u32 first = 1; first < s->n; first++)
             for (enum via via = SAME; via < VIAS; via++) {
                 u32 at = LIN + PAGE - first, want = 0x04030201;
+                fresh();
                 for (unsigned k = 0; k < s->n; k++)
                     poke8(at + k, s->code[k]);
                 poke8(at + s->n, 0xc3);
@@ -242,6 +258,7 @@ static void straddling(void)
     check_eq("straddling-bytes", wrong, 0);
 
     /* Its opcode, then its tail turned into other instructions. */
+    fresh();
     put_fn(LIN + PAGE - 2, 0x11223344);
     warm(LIN + PAGE - 2);
     poke8(LIN + PAGE - 2, 0xb9);
@@ -251,6 +268,7 @@ static void straddling(void)
                  : "b"(LIN + PAGE - 2)
                  : "ecx", "memory", "cc");
     check("straddling-opcode", r == 0 && sum == 0x11223344);
+    fresh();
     put_fn(LIN + PAGE - 1, 0x90909090);
     warm(LIN + PAGE - 1);
     poke8(LIN + PAGE - 1, 0x40); /* inc %eax; four nops; ret */
@@ -264,7 +282,7 @@ static void straddling_remapped(void)
 {
     u32 at = LIN + PAGE - 3;
 
-    map_pages();
+    fresh();
     for (u32 i = 0; i < 4; i++)
         memset(frames[i], 0x10 * ((int)i + 1), PAGE);
     put_fn(at, 0xddccbbaa); /* bb and aa in the first page */
@@ -307,6 +325,7 @@ static void branches(void)
 {
     u32 at = LIN + 0x200, r;
 
+    fresh();
     for (u32 i = 0; i < 4; i++)
         put_fn(LIN + PAGE * (i % 3) + 0x800 + 32 * i, 100 + i);
     /* call rel32; ret: another callee each time, in this page and others */
@@ -326,6 +345,7 @@ static void branches(void)
     warm(at);
     poke(at + 1, LIN + PAGE + 0x820 - (at + 5));
     check_eq("jump-retargeted", call(at), 101);
+    fresh();
     /* The direction of a condition: cmp %eax, %eax; je +6; mov $2, %eax; ret; mov $3, %eax; ret */
     here = at;
     b1(0x39), b1(0xc0), b1(0x74), b1(6);
@@ -339,6 +359,7 @@ static void branches(void)
     check_eq("jne-becomes-jmp", call(at), 3);
     poke8(at + 3, 0);
     check_eq("jmp-to-next", call(at), 2);
+    fresh();
     /* The callee patches the place it returns to. */
     here = at;
     jump(0xe8, LIN + PAGE + 0x900);
@@ -349,6 +370,7 @@ static void branches(void)
     for (u32 i = 0; i < 100; i++)
         r += call(at) == i + 2;
     check_eq("return-site-patched", r, 100);
+    fresh();
     /* A callee that is overwritten while its caller stays hot. */
     here = at;
     jump(0xe8, LIN + 2 * PAGE + 0x900);
@@ -378,9 +400,7 @@ static void patch_from_timer(struct frame *f)
         poke8(patched_at, (u8)patched_with);
 }
 
-static void spurious(struct frame *f) /* of a request that went away: nothing to acknowledge */
-{
-}
+static void spurious(struct frame *f) /* of a request that went away: nothing to acknowledge */ {}
 
 /* Runs the spin loop until the timer's third interrupt rewrites it. */
 static struct cpu spin(u32 at, unsigned ring)
@@ -405,6 +425,7 @@ static void other_levels(void)
 
     /* User code whose next instruction the kernel rewrites during a system call. */
     hook[0x80] = patch_from_kernel;
+    fresh();
     here = at;
     b1(0xcd), b1(0x80), op(0xb8, 0), b1(0xcd), b1(DONE);
     for (u32 i = 0; i < 60; i++) {
@@ -416,6 +437,7 @@ static void other_levels(void)
     hook[0x80] = NULL;
     check_eq("kernel-patches-user", good, 60);
 
+    fresh();
     /* User code rewrites what the kernel runs in the same page, both hot. */
     here = at;
     op(0xff05, at + 0x41), b1(0xcd), b1(DONE); /* incl the immediate of the function below */
@@ -429,11 +451,13 @@ static void other_levels(void)
 
     /* Loops that end only because an interrupt rewrites them: jmp to itself, jnz to itself. */
     for (unsigned ring = 0; ring < 4; ring += 3) {
+        fresh();
         here = at;
         b1(0xeb), b1(0xfe), op(0xb8, 9), b1(0xcd), b1(DONE);
         patched_at = at + 1, patched_with = 0;
         struct cpu c = spin(at, ring);
         check("timer-ends-self-jump", c.vector == DONE && c.eax == 9 && kernel_calls == 3);
+        fresh();
         here = at; /* or $1, %eax; inc %ecx; test %eax, %eax; jnz back; mov $8, %eax */
         b1(0x83), b1(0xc8), b1(1), b1(0x41), b1(0x85), b1(0xc0), b1(0x75), b1(0xf8);
         op(0xb8, 8), b1(0xcd), b1(DONE);
@@ -453,6 +477,7 @@ static void mixed(void)
     static const u32 counters[] = {0x420, 0x500, 0xf00, 0xffe, 0x1000, 0x3f0};
     for (unsigned i = 0; i < sizeof(counters) / sizeof(*counters); i++)
         for (unsigned ring = 0; ring < 4; ring += 3) {
+            fresh();
             here = at;
             op(0xb9, 4000);
             op(0xff05, LIN + counters[i]);
@@ -463,6 +488,7 @@ static void mixed(void)
         }
     check_eq("counter-in-code-page", good, 12);
 
+    fresh();
     /* Its stack in the code page: 500 calls deep. */
     here = at; /* dec %ecx; jz +6; call at; ret; inc %eax; ret */
     b1(0x49), b1(0x74), b1(7);
@@ -477,6 +503,7 @@ static void mixed(void)
     cpu_run(&c);
     check("stack-in-code-page", c.vector == DONE && c.eax == 500);
 
+    fresh();
     /* Many writes by the kernel to a page that user code runs in, and the code changes at times. */
     good = 0;
     for (u32 i = 0; i < 3000; i++) {
@@ -487,6 +514,7 @@ static void mixed(void)
     }
     check_eq("data-and-code-interleaved", good, 3000);
 
+    fresh();
     /* A page's life: code, data, other code at other offsets, zero, code again. */
     good = 0;
     for (u32 i = 0; i < 50; i++) {
@@ -515,6 +543,8 @@ static void over_itself(const char *name, u8 width, bool down)
     u32 at = LIN + PAGE - 64, start = at - 256, size = 1024, good = 0;
 
     for (unsigned round = 0; round < 6; round++) {
+        if (round % 3 == 0)
+            fresh();
         memset((void *)start, 0x90, size);
         here = at;
         op(0xb9, width == 1 ? size : size / 4);
@@ -539,6 +569,7 @@ static void strings(void)
     over_itself("rep-movsl-over-itself", 4, false);
     over_itself("rep-movsb-down-over-itself", 1, true);
     over_itself("rep-movsl-down-over-itself", 4, true);
+    fresh();
     /* Over the code of a caller that is hot, in a function that returns to it. */
     u32 at = LIN + 0x500, good = 0;
     here = LIN + 2 * PAGE + 0x10;
@@ -571,6 +602,7 @@ static void middles(void)
     } want[] = {{4, 1 + 5}, {9, 5}, {10, 4}, {13, 1}, {14, 0}};
     u32 at = LIN + PAGE - 7, good = 0, r;
 
+    fresh();
     for (unsigned i = 0; i < sizeof(bytes); i++)
         poke8(at + i, bytes[i]);
     for (unsigned round = 0; round < 40; round++)
@@ -599,6 +631,7 @@ static void sixteen_bit(void)
 {
     u32 at = LIN + 0x600, good = 0;
 
+    fresh();
     /* 32-bit: mov $0x40400001, %eax. 16-bit: mov $1, %ax; inc %ax; inc %ax. */
     here = at;
     op(0xb8, 0x40400001), b1(0xcd), b1(DONE);
@@ -620,7 +653,7 @@ void test_main(void)
     asm volatile("fninit");
     paging_on();
     page_dir[LIN >> 22] = (u32)pt | 7;
-    map_pages();
+    write_cr3(read_cr3());
     every_store();
     straddling();
     straddling_remapped();
