@@ -158,6 +158,33 @@ static void neighbours_come_along(void **state)
     }
 }
 
+/* ...but not where the guest keeps flushing pages one by one. */
+static void neighbours_that_are_flushed_stay_out(void **state)
+{
+    struct rig *r = *state;
+    uint64_t unmaps = 0, fills = 0;
+    for (unsigned i = 0; i < 16; i++)
+        map(r, 0x400000 + i * 0x1000, (DATA_AT + i * 0x1000) | ALL);
+    for (unsigned round = 0; round < 100; round++) {
+        if (round == 20) {
+            unmaps = window_pool_stats(r->s->windows).unmaps;
+            fills = x86_shadow_stats(r->s)->pages_window;
+        }
+        assert_int_equal(load(r, 0x400000), DBT_RESUME);
+        for (unsigned i = 0; i < 16; i++)
+            x86_tlb_flush_page(r->v, 0x400000 + i * 0x1000);
+        assert_hides(r, 0x400000, false);
+    }
+    assert_int_equal(window_pool_stats(r->s->windows).unmaps - unmaps, 80);
+    assert_int_equal(x86_shadow_stats(r->s)->pages_window - fills, 80);
+    for (unsigned i = 0; i < 40; i++) { /* it stops doing that */
+        map(r, 0x410000 + i * 0x1000, (DATA_AT + i * 0x1000) | ALL);
+        assert_int_equal(load(r, 0x410000 + i * 0x1000), DBT_RESUME);
+    }
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    assert_shows(r, 0x40f000, true, DATA_AT + 0xf000);
+}
+
 /* ---- large pages, PAE ------------------------------------------------------------------------ */
 
 static void large_pages(void **state)
@@ -624,6 +651,7 @@ int main(void)
         BOTH(accesses_set_a_and_d),
         BOTH(cleared_a_and_d_are_set_again),
         BOTH(neighbours_come_along),
+        WINDOW(neighbours_that_are_flushed_stay_out),
         BOTH(large_pages),
         BOTH(pae),
         BOTH(cr3_loads_keep_what_still_holds),

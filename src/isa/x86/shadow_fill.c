@@ -17,6 +17,7 @@
 #define FOREIGN_LIMIT   8u  /* accesses to a page by plain code before space 0 shows it */
 #define FLIP_LIMIT      8u  /* a quarter whose select[] changes more often is mixed */
 #define USER_NEIGHBOURS 16u /* pages tried around a user page; aligned group */
+#define CHURN_LIMIT     32u /* flushed pages of a region after which neighbours stay out */
 #define TABLE_LINE      64u /* bytes of page table looked at for a flat fill */
 
 /* ---- neighbours ------------------------------------------------------------------------------ */
@@ -150,6 +151,17 @@ static void show_user_neighbours(struct x86_shadow *s, const struct fill *f, uns
     }
 }
 
+/* Neighbours share one mapping but leave one by one when the guest flushes them one by one. Where
+ * it keeps doing that (a fixed mapping through which it looks at one page after the other) they
+ * stay out, until as many pages have been filled alone. */
+static bool alone(struct region *r)
+{
+    if (r->churn < CHURN_LIMIT)
+        return false;
+    r->churn--;
+    return true;
+}
+
 static bool fill_window(struct x86_shadow *s, const struct fill *f, unsigned i, struct phys_page p)
 {
     bool writable = page_writable(f, f->pte, p);
@@ -158,10 +170,15 @@ static bool fill_window(struct x86_shadow *s, const struct fill *f, unsigned i, 
         lo = i & ~(USER_NEIGHBOURS - 1);
         hi = lo + USER_NEIGHBOURS;
     }
+    bool single = alone(f->r);
+    if (single) {
+        lo = i;
+        hi = i + 1;
+    }
     struct run run = run_around(s, f, i, p, writable, lo, hi);
     if (!show_run(s, f, &run))
         return false;
-    if (f->sp->id && !f->r->large)
+    if (f->sp->id && !f->r->large && !single)
         show_user_neighbours(s, f, i);
     return true;
 }

@@ -53,6 +53,7 @@ struct region {
     struct region *next, **link; /* the space's list; the free list uses next only */
     uint32_t base;               /* linear address */
     uint32_t used, nonglobal;    /* pages with a state; those of them that CR3 loads flush */
+    uint8_t churn;               /* pages lately flushed one by one, see fill_window() */
     bool large;                  /* no page table: page i is frame + i */
     uint64_t pde;                /* what this record was made from, after A (and D) were set */
     const uint8_t *table;        /* the page table in the monitor's map */

@@ -298,10 +298,13 @@ void space_drop_page(struct x86_shadow *s, struct space *sp, uint32_t lin)
     struct region *r = region_at(s, sp, lin);
     if (!r)
         return;
-    if (r->large)
+    if (r->large) {
         region_drop_all(s, sp, r);
-    else
-        region_drop_one(s, sp, r, page_index(s, lin));
+        return;
+    }
+    if (page_state(s, sp, lin) && r->churn < UINT8_MAX)
+        r->churn++;
+    region_drop_one(s, sp, r, page_index(s, lin));
 }
 
 /* A block for each used page of a region; it may change their states. */
