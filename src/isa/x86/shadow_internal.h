@@ -118,7 +118,7 @@ struct x86_shadow {
     unsigned region_shift; /* of linear addresses */
     uint64_t frame_mask;   /* A20 gate, for physical page numbers */
     uint64_t stamp;
-    uint64_t entered;    /* TSC when user code got the processor; 0: this stay is not measured */
+    uint64_t entered; /* TSC when user code got the processor; 0: this stay is not measured */
     unsigned switches;
     unsigned fault_seen; /* v->fault_next up to which faults were looked at */
 

@@ -197,7 +197,7 @@ static struct region *region_new(struct x86_shadow *s, struct space *sp, uint32_
         s->free_regions = r->next;
     else if (!(r = malloc(sizeof *r)))
         return NULL;
-    memset(r, 0, offsetof(struct region, pte));
+    memset(r, 0, sizeof *r);
     r->base = lin & ~((1u << s->region_shift) - 1);
     r->pde = n->pde;
     r->large = n->large;
@@ -344,11 +344,32 @@ void space_window_lost(struct x86_shadow *s, struct space *sp)
 
 /* ---- checking -------------------------------------------------------------------------------- */
 
+/* Do the 64 entries from i on differ from the record in anything but the system's bits? What the
+ * record says of unused pages does not matter, so true may mean nothing. Plain loops: they become
+ * vector code. */
+static bool word_changed(const struct x86_shadow *s, const struct region *r, unsigned i)
+{
+    uint64_t wide = 0;
+    uint32_t narrow = 0;
+    if (s->pae) {
+        const uint64_t *now = (const void *)r->table;
+        for (unsigned n = i; n < i + 64; n++)
+            wide |= now[n] ^ r->pte.e64[n];
+    } else {
+        const uint32_t *now = (const void *)r->table;
+        for (unsigned n = i; n < i + 64; n++)
+            narrow |= now[n] ^ r->pte.e32[n];
+    }
+    return (wide | narrow) & ~ENT_OS;
+}
+
 /* Bits of word w whose entries are not what the record says. */
 static uint64_t changed_in_word(const struct x86_shadow *s, const struct region *r, unsigned w,
                                 uint64_t check)
 {
     uint64_t dead = 0;
+    if (!word_changed(s, r, w * 64))
+        return 0;
     for (uint64_t bits = check; bits; bits &= bits - 1) {
         unsigned i = w * 64 + (unsigned)__builtin_ctzll(bits);
         uint64_t diff = region_entry(s, r, i) ^ region_entry_now(s, r, i);
