@@ -1,142 +1,212 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Measure ring3: speed of the engine and memory beyond guest RAM.
+"""Measure the same user programs on the host, in a Debian guest under each engine of ring3, and in
+the same guest under QEMU's translator.
 
-    bench.py RING3 GUEST_DIR [--rounds N] [--engine NAME] [--json FILE]
+    bench.py RING3 GUEST_DIR [OPTIONS]
 
-Workloads: the compute programs beside this file, each of which checks its own result, and the boot
-of Debian's i386 kernel to a power-off. A workload is run N times (3); the table and the JSON give
-the median of each figure. The figures come from ring3 itself (`--stats=json`). MIPS here is million
-guest instructions per second of processor time, all threads, so that a busy machine does not spoil it;
-memory is MiB resident beyond guest RAM. Last, the share of a processor that a Debian guest costs
-while it only waits: its kernel asks for 250 timer ticks a second even then.
+In each round every machine boots once; then each program runs on one machine after the other, so
+that the figures which are compared lie seconds apart. Prints a table, and what it says about the
+project's targets. Times are processor time of the monitor on the host (natively: of the program),
+because a shared machine spoils the wall clock; `--clock wall` takes that one. What ran is in
+programs.py, on which machines in vms.py, what is made of the samples in report.py and chart.py.
 """
 import argparse
+import datetime
 import json
 import os
-import statistics
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 
+import chart
+import programs
+import report
+import vms
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 INITRAMFS = os.path.join(HERE, '..', 'tools', 'initramfs.sh')
-PROGRAMS = ('sieve', 'fib', 'crc', 'sort', 'chase', 'x87')
-FIGURES = ('instructions', 'host_cpu_s', 'time_total_s', 'mips', 'ram_touched_mib',
-           'resident_beyond_mib')
+QUICK = 1 / 8
 
 
-def assemble(name, folder):
-    """The program's ELF image, its entry at 1 MiB."""
-    image, obj = f'{folder}/{name}.elf', f'{folder}/{name}.o'
-    subprocess.run(['as', '--32', '-I', HERE, '-o', obj, f'{HERE}/{name}.S'], check=True)
-    subprocess.run(['ld', '-m', 'elf_i386', '-Ttext-segment=0x100000', '-z', 'noexecstack',
-                    '--no-warn-rwx-segments', '-N', '-e', 'start', '-o', image, obj], check=True)
-    return image
+def note(text):
+    print('bench: ' + text, file=sys.stderr, flush=True)
 
 
-def workloads(arguments, folder):
-    """(name, arguments of `ring3 run`)"""
-    for name in PROGRAMS:
-        yield name, ['-m', '64M', assemble(name, folder)]
+def words(text):
+    return [w for w in text.split(',') if w]
+
+
+def parse():
+    p = argparse.ArgumentParser()
+    p.add_argument('ring3')
+    p.add_argument('guest')
+    p.add_argument('--rounds', type=int, default=3)
+    p.add_argument('--programs', type=words, help='names of programs.py, separated by commas')
+    p.add_argument('--engines', type=words, help='engines of ring3; default: all of `ring3 doctor`')
+    p.add_argument('--vms', type=words, help='native, qemu and engines, in place of --engines')
+    p.add_argument('--quick', action='store_true', help='an eighth of each count')
+    p.add_argument('--clock', choices=('cpu', 'wall'), default='cpu')
+    p.add_argument('--timeout', type=float, default=300, help='seconds for one program')
+    p.add_argument('--json')
+    p.add_argument('--svg')
+    arguments = p.parse_args()
+    if arguments.rounds < 1:
+        p.error('--rounds must be at least 1')
+    try:
+        arguments.programs = programs.select(arguments.programs)
+    except ValueError as e:
+        p.error(str(e))
+    return arguments
+
+
+def make_machines(arguments, folder):
+    """The machines asked for that this host has, the host itself first."""
+    image = programs.build(folder)
     script, initrd = f'{folder}/script', f'{folder}/initramfs.gz'
     with open(script, 'w', encoding='utf-8') as f:
-        f.write('true\n')
-    subprocess.run([INITRAMFS, arguments.guest + '/busybox', initrd, script], check=True)
-    for memory in ('128M', '1G'):
-        yield 'boot ' + memory, ['-m', memory, '--initrd', initrd, '--append',
-                                 'console=ttyS0 rdinit=/init quiet panic=-1',
-                                 arguments.guest + '/vmlinuz']
+        f.write(vms.SCRIPT)
+    subprocess.run([INITRAMFS, arguments.guest + '/busybox', initrd, script, image], check=True)
+    known = vms.engines(arguments.ring3)
+    wanted = arguments.vms or ['native', *(arguments.engines or known), 'qemu']
+    machines = []
+    for name in wanted:
+        if name == 'native':
+            machines.append(vms.Native(arguments.guest, image))
+        elif name == 'qemu' and vms.qemu_version():
+            machines.append(vms.Qemu(name, arguments.guest, initrd))
+        elif name in known:
+            machines.append(vms.Ring3(name, arguments.ring3, arguments.guest, initrd))
+        else:
+            note(f'no {name} here: left out')
+    if arguments.quick:
+        for machine in machines:
+            machine.share = min(machine.share, QUICK)
+    return machines
 
 
-def run_once(arguments, options):
-    """The statistics of one run."""
-    command = [arguments.ring3, 'run', '--timeout', '600s', '--stats=json']
-    if arguments.engine:
-        command += ['--engine', arguments.engine]
-    done = subprocess.run(command + options, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, errors='replace',
-                          check=False)
-    if done.returncode:
-        sys.exit(f'bench: exit code {done.returncode} from {" ".join(command + options)}\n'
-                 f'{done.stdout[-2000:]}{done.stderr[-2000:]}')
-    lines = [line for line in done.stderr.splitlines() if line.startswith('{')]
-    figures = json.loads(lines[-1])
-    figures['mips'] = figures['instructions'] / 1e6 / figures['host_cpu_s']
-    return figures
+class Round:
+    """One round over the machines. A machine that fails is started again for the next program."""
+
+    def __init__(self, number, machines, samples, timeout):
+        self.number, self.machines = number, machines
+        self.samples, self.timeout = samples, timeout
+
+    def record(self, machine, program, sample):
+        self.samples[machine.name].setdefault(program, []).append(sample)
+
+    def failed(self, machine, what, why):
+        tail = machine.tail.decode('utf-8', 'replace').strip().splitlines()[-3:]
+        note(f'{machine.name} failed in {what}: {why}\n    ' + '\n    '.join(tail))
+        machine.stop()
+
+    def boot(self, machine):
+        """The whole boot, of which nothing else is wanted."""
+        try:
+            times = machine.boot(vms.APPEND)
+            self.record(machine, 'boot', {**times, 'guest': 0, 'sum': 0, 'count': 1})
+            note(f"round {self.number}: {machine.name}: boot {times['wall']:.1f} s")
+        except vms.Broken as e:
+            self.failed(machine, 'boot', e)
+            self.record(machine, 'boot', None)
+        machine.stop()
+
+    def start(self, machine):
+        """Returns the times of the boot, None for a machine that does not boot or cannot."""
+        try:
+            times = machine.start()
+            machine.ask('data', programs.DATA_LINES, 120)
+            return times
+        except vms.Broken as e:
+            self.failed(machine, 'its start', e)
+            return None
+
+    def measure(self, machine, program):
+        if not machine.process:
+            self.start(machine)
+        count = max(1, round(program.count * machine.share))
+        sample = None
+        if machine.process:
+            try:
+                sample = {**machine.ask(program.name, count, self.timeout), 'count': count}
+                note(f"round {self.number}: {machine.name}: {program.name} "
+                     f"{sample['cpu']:.2f} s of {sample['wall']:.2f} s")
+            except vms.Broken as e:
+                self.failed(machine, program.name, e)
+        self.record(machine, program.name, sample)
+
+    def run(self, wanted):
+        guests = [m for m in self.machines if not m.native]
+        names = {p.name for p in wanted}
+        try:
+            for machine in guests if 'boot' in names else ():
+                self.boot(machine)
+            for machine in self.machines:
+                times = self.start(machine)
+                if not machine.native and 'boot-quick' in names:
+                    self.record(machine, 'boot-quick',
+                                times and {**times, 'guest': 0, 'sum': 0, 'count': 1})
+            for program in wanted:
+                if program.group != 'boot':
+                    for machine in self.machines:
+                        self.measure(machine, program)
+        finally:
+            for machine in self.machines:
+                machine.stop()
 
 
-def cpu_seconds(pid):
-    """Processor time of all threads of a process so far."""
-    nanoseconds = 0
-    for task in os.listdir(f'/proc/{pid}/task'):
-        with open(f'/proc/{pid}/task/{task}/schedstat', encoding='ascii') as f:
-            nanoseconds += int(f.read().split()[0])
-    return nanoseconds / 1e9
+def host():
+    """What the figures depend on."""
+    with open('/proc/cpuinfo', encoding='utf-8') as f:
+        model = [line.split(':')[1].strip() for line in f if line.startswith('model name')]
+    return {'processor': model[0] if model else platform.machine(), 'processors': os.cpu_count(),
+            'kernel': platform.release(), 'load': os.getloadavg()[1]}
 
 
-def idle_share(arguments, folder):
-    """Processor time per second of a guest that sleeps."""
-    script, initrd = f'{folder}/script', f'{folder}/initramfs.gz'
-    with open(script, 'w', encoding='utf-8') as f:
-        f.write('echo bench: idle now\nsleep 1000\n')
-    subprocess.run([INITRAMFS, arguments.guest + '/busybox', initrd, script], check=True)
-    command = [arguments.ring3, 'run', '-m', '128M', '--timeout', '600s', '--initrd', initrd,
-               '--append', 'console=ttyS0 rdinit=/init quiet panic=-1 cryptomgr.notests',
-               arguments.guest + '/vmlinuz']
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as ring3:
-        for line in ring3.stdout:
-            if line.startswith(b'bench: idle now'):
-                break
-        time.sleep(4)  # the boot's last deferred work
-        before, began = cpu_seconds(ring3.pid), time.monotonic()
-        time.sleep(10)
-        share = (cpu_seconds(ring3.pid) - before) / (time.monotonic() - began)
-        ring3.terminate()
-        ring3.stdout.read()
-    return share
+def describe(arguments):
+    version = subprocess.run([arguments.ring3, 'version'], stdout=subprocess.PIPE, check=False,
+                             universal_newlines=True).stdout.split('\n')[0]
+    with open(arguments.guest + '/packages', encoding='utf-8') as f:
+        packages = f.read().splitlines()
+    return {'date': datetime.date.today().isoformat(), 'host': host(), 'ring3': version,
+            'qemu': vms.qemu_version(), 'guest': packages}
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('ring3')
-    parser.add_argument('guest')
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--engine')
-    parser.add_argument('--json')
-    arguments = parser.parse_args()
-
-    results = {}
-    print(f"{'workload':12} {'M instr':>9} {'CPU s':>9} {'MIPS':>8} {'range':>13}"
-          f" {'RAM MiB':>9} {'beyond MiB':>11}", flush=True)
+    arguments = parse()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='ring3-bench.') as folder:
-        for name, options in workloads(arguments, folder):
-            runs = [run_once(arguments, options) for _ in range(arguments.rounds)]
-            m = {key: statistics.median(run[key] for run in runs) for key in FIGURES}
-            m['mips_range'] = [min(r['mips'] for r in runs), max(r['mips'] for r in runs)]
-            results[name] = m
-            spread = '{:.1f}-{:.1f}'.format(*m['mips_range'])
-            print(f"{name:12} {m['instructions'] / 1e6:9.1f} {m['host_cpu_s']:9.2f}"
-                  f" {m['mips']:8.1f} {spread:>13} {m['ram_touched_mib']:9.1f}"
-                  f" {m['resident_beyond_mib']:11.1f}", flush=True)
-        idle = statistics.median(idle_share(arguments, folder) for _ in range(arguments.rounds))
-    compute = statistics.geometric_mean(results[name]['mips'] for name in PROGRAMS)
-    beyond = max(m['resident_beyond_mib'] for m in results.values())
-    print(f'compute programs, geometric mean: {compute:.1f} MIPS (goal: 50)')
-    print(f'most memory beyond touched guest RAM: {beyond:.1f} MiB (goal: at most 48)')
-    print(f'idle Debian guest: {idle:.2%} of a processor (goal: under 2%)')
-    summary = {'rounds': arguments.rounds, 'engine': arguments.engine or 'default',
-               'compute_mips': compute, 'idle_share': idle,
-               'resident_beyond_mib': beyond, 'workloads': results}
+        machines = make_machines(arguments, folder)
+        samples = {m.name: {} for m in machines}
+        for number in range(1, arguments.rounds + 1):
+            Round(number, machines, samples, arguments.timeout).run(arguments.programs)
+    data = {**describe(arguments), 'clock': arguments.clock, 'rounds': arguments.rounds,
+            'machines': [m.name for m in machines if any(map(any, samples[m.name].values()))],
+            'programs': [{'name': p.name, 'group': p.group, 'unit': p.unit}
+                         for p in arguments.programs],
+            'samples': samples}
+    for machine in machines:
+        if machine.name not in data['machines']:
+            note(f'{machine.name} ran nothing: its column is left out')
+    run = report.Run(data)
+    print('\n'.join(report.table(run)))
+    for engine in run.engines:
+        if engine != 'interp' or len(run.engines) == 1:
+            print('\n'.join([f'targets, {engine}:', *report.targets(run, engine)]))
+    print('\n'.join(report.remarks(run)))
+    data['ratios'] = {f'{a}/{b}': {p: r for p in run.programs if (r := run.ratio(a, b, p))}
+                      for a in run.machines for b in run.machines if a != b}
     if arguments.json:
         with open(arguments.json, 'w', encoding='utf-8') as f:
-            json.dump(summary, f, indent=2)
+            json.dump(data, f, indent=1)
             f.write('\n')
-    else:
-        print(json.dumps(summary))
+    if arguments.svg:
+        chart.write(run, arguments.svg)
+    note(f'took {time.monotonic() - began:.0f} s')
     return 0
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main())

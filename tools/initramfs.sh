@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: MIT
 # Build a small initramfs around a static busybox, as any user.
 #
-#   tools/initramfs.sh BUSYBOX OUTPUT [SCRIPT]
+#   tools/initramfs.sh BUSYBOX OUTPUT [SCRIPT [PROGRAM]]
 #
 # The archive is written entry by entry in cpio's "newc" form (Documentation/driver-api/early-
 # userspace/buffer-format.rst of Linux), so device nodes need no privilege, cpio need not be
-# installed and the same input gives the same bytes. SCRIPT becomes /script in the guest.
+# installed and the same input gives the same bytes. SCRIPT becomes /script in the guest, PROGRAM
+# a file of its own name in /bin.
 set -eu
 me=initramfs
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tools/common.sh"
-[ $# -ge 2 ] || die 125 "usage: tools/initramfs.sh BUSYBOX OUTPUT [SCRIPT]"
-busybox=$1 output=$2 script=${3:-}
-for f in "$busybox" ${script:+"$script"}; do
+[ $# -ge 2 ] || die 125 "usage: tools/initramfs.sh BUSYBOX OUTPUT [SCRIPT [PROGRAM]]"
+busybox=$1 output=$2 script=${3:-} program=${4:-}
+for f in "$busybox" ${script:+"$script"} ${program:+"$program"}; do
     [ -r "$f" ] || die 127 "cannot read $f"
 done
 
@@ -63,6 +64,7 @@ trap 'exit 125' HUP INT TERM
     entry bin/busybox 0100755 "$busybox"
     entry init 0100755 "$top/tools/guest-init.sh"
     [ -z "$script" ] || entry script 0100755 "$script"
+    [ -z "$program" ] || entry "bin/${program##*/}" 0100755 "$program"
     entry 'TRAILER!!!' 0
 } >"$temp/archive"
 gzip -n -6 <"$temp/archive" >"$temp/archive.gz"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install the Debian packages that ring3 needs and that are missing; do nothing when none is.
 #
-#   tools/setup.sh demo|check|tidy
+#   tools/setup.sh demo|check|bench|tidy
 #
 # Looks with dpkg-query, which needs no privilege. Only when something is missing does it call apt:
 # directly as root, else through sudo. The package lists are refreshed only when apt does not know
@@ -29,6 +29,10 @@ acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
 "
 
+bench_needs="$demo_needs
+python3        measuring scripts
+"
+
 tidy_needs="$demo_needs
 clang-tidy     static analysis
 "
@@ -36,8 +40,9 @@ clang-tidy     static analysis
 case ${1:-} in
 demo) needs=$demo_needs ;;
 check) needs=$check_needs ;;
+bench) needs=$bench_needs ;;
 tidy) needs=$tidy_needs ;;
-*) die 125 "usage: tools/setup.sh demo|check|tidy" ;;
+*) die 125 "usage: tools/setup.sh demo|check|bench|tidy" ;;
 esac
 
 all=$(printf '%s' "$needs" | awk 'NF { printf "%s ", $1 }')
