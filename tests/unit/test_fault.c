@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -503,49 +502,72 @@ static void *fault_for_ever(void *opaque)
     return NULL;
 }
 
-/* The pipe is full, so the report waits in write() while the other thread goes on faulting. */
-static void crash_beside_faults(void)
+static void crash_beside_faults(struct seen *s)
 {
-    static struct seen s;
     pthread_t t;
-    pthread_create(&t, NULL, fault_for_ever, &s);
-    while (!atomic_load(&s.started))
+    pthread_create(&t, NULL, fault_for_ever, s);
+    while (!atomic_load(&s->started))
         sched_yield();
-    fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK);
-    while (write(STDERR_FILENO, "x", 1) == 1)
-        ;
-    fcntl(STDERR_FILENO, F_SETFL, 0);
+    atomic_store(&s->tid, gettid());
     touch_non_canonical();
     _exit(99);
 }
 
+/* Fill a pipe to the last byte; how many went in. */
+static size_t fill(int fd)
+{
+    char block[4096] = {0};
+    size_t n = 0;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    while (write(fd, block, sizeof block) == sizeof block)
+        n += sizeof block;
+    fcntl(fd, F_SETFL, 0);
+    return n;
+}
+
+/* The child's standard error is a pipe that is full, so its report waits in write() while another
+ * thread goes on faulting. */
 static void faults_go_on_beside_a_report(void **state)
 {
-    static char text[1 << 20];
-    int fds[2], status;
-    size_t n = 0;
     struct timespec pause = {0, 50 * 1000 * 1000};
+    struct seen *s =
+        mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int fds[2], status;
+    assert_ptr_not_equal(s, MAP_FAILED);
     assert_int_equal(pipe(fds), 0);
+    size_t filled = fill(fds[1]), n = 0;
     pid_t pid = fork();
     if (pid == 0) {
         close(fds[0]);
         dup2(fds[1], STDERR_FILENO);
         close(fds[1]);
         alarm(20);
-        crash_beside_faults();
+        crash_beside_faults(s);
     }
     close(fds[1]);
-    nanosleep(&pause, NULL);
-    struct pollfd p = {fds[0], POLLIN, 0};
-    poll(&p, 1, 10000);
-    nanosleep(&pause, NULL);
-    for (ssize_t got; (got = read(fds[0], text + n, sizeof text - 1 - n)) > 0;)
+    alarm(25);
+    while (!atomic_load(&s->tid))
+        nanosleep(&pause, NULL);
+    nanosleep(&pause, NULL); /* by now it has crashed, or the test is a little weaker */
+    int before = atomic_load(&s->started);
+    for (int i = 0; i < 100 && atomic_load(&s->started) == before; i++)
+        nanosleep(&pause, NULL);
+    int after = atomic_load(&s->started);
+    char *text = malloc(filled + 1024);
+    assert_non_null(text);
+    for (ssize_t got; (got = read(fds[0], text + n, filled + 1023 - n)) > 0;)
         n += (size_t)got;
     close(fds[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    alarm(0);
+    text[n] = 0;
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGSEGV);
-    assert_non_null(strstr(text, CRASH_LINE "SIGSEGV at 0x"));
+    assert_true(after != before);
+    assert_true(n > filled);
+    assert_memory_equal(text + filled, CRASH_LINE "SIGSEGV at 0x", strlen(CRASH_LINE) + 13);
+    free(text);
+    munmap(s, sizeof *s);
 }
 
 int main(void)
