@@ -42,7 +42,8 @@ struct vcpu;
 enum dbt_exit {
     DBT_EXIT_MISS,      /* indirect jump without translation; offset 0 of the cache */
     DBT_EXIT_LINK,      /* direct jump inside a page; argument: offset of its rel32 */
-    DBT_EXIT_EMULATE,   /* declined instruction at pc; argument: ISA's number for it (counted) */
+    DBT_EXIT_EMULATE,   /* declined instruction at pc; argument: ISA's number for it (counted),
+                         * and DBT_CALLOUT if that is due to TB_CALLOUT alone */
     DBT_EXIT_ATTENTION, /* look at vcpu.attention; pc is the next instruction */
     DBT_EXIT_SHADOWED,  /* the same, but pc is in the shadow of an instruction that just enabled
                          * interrupts: interpret one instruction first */
@@ -51,6 +52,8 @@ enum dbt_exit {
     DBT_EXIT_FAULT = DBT_EXIT_KINDS, /* host fault or kick redirected to isa->fault_exit */
     DBT_EXIT_ABORTED,                /* enter() saw attention, nothing was run */
 };
+
+#define DBT_CALLOUT 0x8000u /* in the argument of DBT_EXIT_EMULATE */
 
 /* ---- one translation being built ----------------------------------------------------------- */
 

@@ -23,10 +23,8 @@
 
 #define GUILTY_AFTER 3u /* faults of one kind at one site */
 
-#define SAMPLE_EVERY                                                                               \
-    4093u               /* declined instructions per look at a call-out; prime: no loop hides      \
-                         */
-#define QUIET_ENOUGH 4u /* looks in a row without a reason */
+#define QUIET_ENOUGH 4u /* runs of a call-out in a row that had no reason */
+#define STUBBORN     5u /* both double each time a site has changed its mind, up to so often */
 
 #define HOST_TF 0x100
 
@@ -158,7 +156,7 @@ static void blame(struct dbt *d, uint32_t tp, uint16_t offset, enum dbt_verdict 
     bool straddles = d->pages.tpages[tp].straddle_off == offset; /* translated as TB_PLAIN always */
     if (policy != TB_PLAIN && !d->o.no_adapt && !straddles)
         s = tpage_site(&d->pages, tp, offset);
-    if (!s || ++s->faults[verdict] < GUILTY_AFTER)
+    if (!s || ++s->faults[verdict] < GUILTY_AFTER << s->reverted)
         return;
     s->policy = (uint8_t)policy;
     s->quiet = 0;
@@ -220,33 +218,40 @@ static struct site *callout_here(struct dbt *d, uint32_t *tp)
     return tpage_site(&d->pages, *tp, w.pc & ~PAGE_MASK);
 }
 
-static void sample(struct dbt *d, struct vm_exit *x)
+static void revert(struct dbt *d, uint32_t tp, struct site *s)
+{
+    s->policy = TB_PLAIN;
+    s->quiet = 0;
+    if (s->reverted < STUBBORN)
+        s->reverted++;
+    tpage_clear(&d->pages, tp);
+    d->figures.reverted++;
+}
+
+/* A call-out: does it still meet a device or a traced page? */
+static void call_out(struct dbt *d, struct vm_exit *x)
 {
     struct vcpu *v = d->v;
     uint32_t tp = 0;
-    struct site *s = callout_here(d, &tp);
     uint64_t flushes = d->figures.flushes;
+    struct site *s = callout_here(d, &tp);
     uint64_t reasons = v->stats.exits[EXIT_MMIO] + v->stats.fault_device + d->figures.written;
     v->isa->interpret(v, 1, x);
     if (!s || d->figures.flushes != flushes)
         return;
     bool quiet = reasons == v->stats.exits[EXIT_MMIO] + v->stats.fault_device + d->figures.written;
     s->quiet = quiet ? s->quiet + 1 : 0;
-    if (s->quiet < QUIET_ENOUGH)
-        return;
-    s->policy = TB_PLAIN;
-    s->quiet = 0;
-    tpage_clear(&d->pages, tp);
-    d->figures.reverted++;
+    if (s->quiet >= QUIET_ENOUGH << s->reverted)
+        revert(d, tp, s);
 }
 
 void dbt_emulate(struct dbt *d, uint32_t argument, struct vm_exit *x)
 {
-    struct vcpu *v = d->v;
-    d->figures.declined[argument < DECLINED_MAX ? argument : DECLINED_MAX - 1]++;
-    v->stats.exits[EXIT_EMULATE]++;
-    if (likely(++d->emulations % SAMPLE_EVERY))
-        v->isa->interpret(v, 1, x);
+    uint32_t declined = argument & ~DBT_CALLOUT;
+    d->figures.declined[declined < DECLINED_MAX ? declined : DECLINED_MAX - 1]++;
+    d->v->stats.exits[EXIT_EMULATE]++;
+    if (argument & DBT_CALLOUT)
+        call_out(d, x);
     else
-        sample(d, x);
+        d->v->isa->interpret(d->v, 1, x);
 }

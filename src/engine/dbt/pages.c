@@ -27,6 +27,9 @@
 #define CODE_PAGES_MAX TPAGES_MAX
 #define SITES_MAX      256u
 
+#define PATIENCE_MIN      16u
+#define PATIENCE_LOG2_MAX 12u
+
 #define QUARTER 1024u /* entries in a host page of an array */
 
 static void *reserve(uint64_t bytes)
@@ -217,19 +220,32 @@ static bool is_covered(const struct code_page *c, unsigned from, unsigned to)
     return false;
 }
 
+/* A page that has been reused, or that holds code and data: each store beside the code costs a trip
+ * through the interpreter, so after some of them it is worth translating again if need be. Twice as
+ * many each time. */
+static bool is_data(struct code_page *c)
+{
+    if (!c->protected || ++c->stray < PATIENCE_MIN << c->patience)
+        return false;
+    if (c->patience < PATIENCE_LOG2_MAX)
+        c->patience++;
+    return true;
+}
+
 bool pages_written(struct dbt_pages *p, gpa_t gpa, uint64_t len)
 {
     uint32_t number = gpa < PHYS_LIMIT ? p->by_gpfn[gpa >> PAGE_SHIFT] : 0;
     struct code_page *c = &p->code[number];
     unsigned from = (unsigned)(gpa & ~PAGE_MASK);
     unsigned to = len < PAGE_BYTES - from ? from + (unsigned)len : (unsigned)PAGE_BYTES;
-    if (!number || from >= to || !is_covered(c, from, to))
+    if (!number || from >= to || (!is_covered(c, from, to) && !is_data(c)))
         return false;
     for (uint32_t i = c->tpages; i; i = p->tpages[i].next)
         tpage_clear(p, i);
     for (uint32_t i = c->straddles; i; i = p->straddles[i].next_of_gpfn)
         drop_straddle(p, &p->straddles[i]);
     memset(c->covered, 0, sizeof c->covered);
+    c->stray = 0;
     unprotect(p, c);
     return true;
 }

@@ -17,8 +17,9 @@
  */
 struct site {
     uint16_t offset;
-    uint8_t policy; /* enum tb_policy */
-    uint8_t quiet;  /* TB_CALLOUT: samples in a row that found no reason for it */
+    uint8_t policy;   /* enum tb_policy */
+    uint8_t quiet;    /* TB_CALLOUT: runs in a row that had no reason for it */
+    uint8_t reverted; /* how often it went back to TB_PLAIN */
     uint8_t faults[DBT_VERDICTS];
 };
 
@@ -47,6 +48,8 @@ struct straddle {
 struct code_page {
     gpfn_t gpfn;
     bool protected;                      /* WP_TRANSLATED is ours */
+    uint8_t patience;                    /* log2 of stray stores before the code goes */
+    uint32_t stray;                      /* stores to bytes that are not covered, since then */
     uint32_t tpages;                     /* list */
     uint32_t straddles;                  /* that end in it */
     uint64_t covered[PAGE_ENTRIES / 64]; /* bit per byte that went into a translation */
@@ -87,8 +90,8 @@ uint32_t pages_straddle(struct dbt_pages *p, uint32_t tp, gpfn_t next);
 void pages_protect(struct dbt_pages *p, gpfn_t gpfn);
 /* Bytes [from, to) of the page went into a translation. */
 void pages_cover(struct dbt_pages *p, gpfn_t gpfn, unsigned from, unsigned to);
-/* Bytes [gpa, gpa+len), within one page, changed. True if that hit code: then all code of the page
- * is gone, and its protection. */
+/* Bytes [gpa, gpa+len), within one page, changed. True if that hit code, or if the page seems to be
+ * data by now: then all code of the page is gone, and its protection. */
 bool pages_written(struct dbt_pages *p, gpa_t gpa, uint64_t len);
 
 enum tb_policy tpage_policy(const struct dbt_pages *p, uint32_t tp, uint16_t offset);

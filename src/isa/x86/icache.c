@@ -24,6 +24,9 @@
 #define STRADDLE_SIZE  512u  /* power of two */
 #define CHUNK_SHIFT    6
 
+#define PATIENCE_MIN      16u /* stores beside code before the code is forgotten */
+#define PATIENCE_LOG2_MAX 10u
+
 struct fetch_entry {
     uint64_t key; /* linear page | user | code size bit; FETCH_NONE when empty */
     uint64_t generation;
@@ -145,8 +148,16 @@ static struct x86_icache_page *new_page(struct x86_icache *c, gpfn_t gpfn, unsig
     pg->count = 1; /* slot 0 means none */
     pg->next = *bucket(c, gpfn);
     *bucket(c, gpfn) = pg;
-    wp_add(c->p->v->base.mem, gpfn, WP_CODE);
     return pg;
+}
+
+/* Before bytes of it are decoded. */
+static void protect(struct x86_icache *c, struct x86_icache_page *pg)
+{
+    if (pg->protected)
+        return;
+    pg->protected = true;
+    wp_add(c->p->v->base.mem, pg->gpfn, WP_CODE);
 }
 
 /* A free slot, or 0 when the arena is used up. */
@@ -171,33 +182,74 @@ static unsigned new_slot(struct x86_icache *c, struct x86_icache_page *pg)
     return pg->count++;
 }
 
-static void invalidate_in(struct x86_icache *c, struct x86_icache_page *pg, unsigned from,
+/* Nothing of the page counts as decoded any more; no slot is used again. */
+static void forget(struct x86_icache *c, struct x86_icache_page *pg)
+{
+    memset(pg->at, 0, sizeof pg->at);
+    if (pg->count > 1)
+        for (unsigned i = 0; i < pg->count; i++)
+            pg->insns[i].runs_on = false;
+    pg->used_chunks = 0;
+    pg->last_end = 0;
+    pg->stray = 0;
+    pg->protected = false;
+    if (pg->patience < PATIENCE_LOG2_MAX)
+        pg->patience++;
+    x86_icache_leave_window(c);
+}
+
+/* The page became data, or holds both: each store beside the code takes the slow way, so after some
+ * of them the code goes, and the protection with it. Twice as many each time. */
+static void tire(struct x86_icache *c, gpfn_t gpfn)
+{
+    bool held = false;
+    for (struct x86_icache_page *pg = *bucket(c, gpfn); pg; pg = pg->next) {
+        if (pg->gpfn.n != gpfn.n)
+            continue;
+        if (pg->protected && ++pg->stray >= PATIENCE_MIN << pg->patience)
+            forget(c, pg);
+        held |= pg->protected;
+    }
+    if (!held)
+        wp_drop(c->p->v->base.mem, gpfn, WP_CODE);
+}
+
+/* True if an instruction was hit. */
+static bool invalidate_in(struct x86_icache *c, struct x86_icache_page *pg, unsigned from,
                           unsigned to)
 {
     unsigned first = from >> CHUNK_SHIFT, last = (to - 1) >> CHUNK_SHIFT;
     uint64_t mask = (~UINT64_C(0) >> (63 - last)) & (~UINT64_C(0) << first);
     if (!(pg->used_chunks & mask))
-        return;
-    c->p->v->base.stats.code_invalidated++;
+        return false;
     unsigned start = from < MAX_INSN - 1 ? 0 : from - (MAX_INSN - 1);
+    bool hit = false;
     for (unsigned off = start; off < to; off++) {
         unsigned slot = pg->at[off];
         if (slot) {
+            hit = true;
             pg->insns[slot - 1].runs_on = false;
             pg->insns[slot].runs_on = false;
             pg->at[off] = 0;
         }
     }
+    if (!hit)
+        return false;
+    c->p->v->base.stats.code_invalidated++;
     x86_icache_leave_window(c);
+    return true;
 }
 
 void x86_icache_invalidate(struct x86_icache *c, gpa_t gpa, uint64_t len)
 {
     unsigned from = (unsigned)(gpa & ~PAGE_MASK);
     unsigned to = len < PAGE_BYTES - from ? from + (unsigned)len : (unsigned)PAGE_BYTES;
+    bool hit = false;
     for (struct x86_icache_page *pg = *bucket(c, gpa_page(gpa)); pg; pg = pg->next)
         if (pg->gpfn.n == gpa_page(gpa).n)
-            invalidate_in(c, pg, from, to);
+            hit |= invalidate_in(c, pg, from, to);
+    if (!hit)
+        tire(c, gpa_page(gpa));
 }
 
 /* ---- lookup ----------------------------------------------------------------------------- */
@@ -267,6 +319,7 @@ static const struct x86_insn *decode_in_page(struct x86_vcpu *v, struct x86_icac
     unsigned off = lin & ~PAGE_MASK, room = (unsigned)PAGE_BYTES - off;
     struct phys_page mem = phys_page(v->base.mem, pg->gpfn);
     struct x86_insn in;
+    protect(v->icache, pg);
     if (room < MAX_INSN && straddles(v, lin))
         return decode_bytewise(v, lin, gpa);
     if (!x86_decode(v->decoder, mem.host + off, room < MAX_INSN ? room : MAX_INSN, pg->code_size,

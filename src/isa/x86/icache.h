@@ -15,6 +15,9 @@ struct x86_icache_page {
     gpfn_t gpfn;
     uint8_t code_size;            /* 2 or 4 */
     uint16_t count, room;         /* insns used (slot 0 is none) and allocated */
+    uint16_t stray;               /* stores beside the code since the page was protected */
+    uint8_t patience;             /* log2 of how many there may be; see icache.c */
+    bool protected;               /* WP_CODE is set for it */
     uint16_t last_end;            /* offset behind the instruction decoded last */
     uint64_t used_chunks;         /* bit n: bytes [64n, 64n+64) have been decoded */
     struct x86_insn *insns;       /* moves only while no handler runs */
