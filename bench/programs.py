@@ -9,7 +9,7 @@ import os
 import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DATA_LINES = 30000  # the text that the applications work on, about 1 MiB
+DATA_LINES = 120000  # the text that the applications work on, 4 MiB
 
 Program = collections.namedtuple('Program', 'name group count unit')
 PROGRAMS = [Program(*p) for p in (
@@ -20,10 +20,10 @@ PROGRAMS = [Program(*p) for p in (
     ('indirect', 'compute', 2400, '61,000 calls'),
     ('nbody-x87', 'compute', 1900, '1000 steps'),
     ('nbody-sse2', 'compute', 4500, '1000 steps'),
-    ('sha256', 'compute', 50, '1 MiB'),
-    ('gzip', 'compute', 5, '1 MiB'),
-    ('sort', 'compute', 16, '30,000 lines'),
-    ('awk', 'compute', 12, '30,000 lines'),
+    ('sha256', 'compute', 13, '4 MiB'),
+    ('gzip', 'compute', 1, '4 MiB'),
+    ('sort', 'compute', 3, '120,000 lines'),
+    ('awk', 'compute', 3, '120,000 lines'),
     ('getppid', 'system', 500000, 'call'),
     ('int80', 'system', 50000, 'call'),
     ('pagefault', 'system', 15000, 'page'),

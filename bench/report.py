@@ -56,6 +56,14 @@ class Run:
             if len(set().union(*sums.values())) > 1:
                 yield program, sums
 
+    def unsteady(self):
+        """(machine, program, seconds at best, at worst) where rounds differ by more than half."""
+        for machine in self.machines:
+            for program in self.programs:
+                good = [t for t in self.times(machine, program) if t]
+                if good and max(good) > 1.5 * min(good):
+                    yield machine, program, min(good), max(good)
+
     def failed(self):
         """(machine, program, rounds that failed)"""
         for machine in self.machines:
@@ -136,6 +144,8 @@ def remarks(run):
         yield f'FAILED: {program} on {machine} in {rounds} rounds'
     for program, sums in run.wrong():
         yield f'WRONG RESULT: {program}: ' + ', '.join(f'{m} {sorted(s)}' for m, s in sums.items())
+    for machine, program, best, worst in run.unsteady():
+        yield f'unsteady: {program} on {machine}: {short_time(best)} to {short_time(worst)}'
     samples = [s for m in run.machines for rounds in run.data['samples'][m].values()
                for s in rounds if s and s['guest']]
     if samples:
