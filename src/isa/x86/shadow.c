@@ -24,9 +24,11 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-/* TSC ticks of user code before its space gets a window: about 20 ms. By then its working set is
- * worth some hundred mappings of 7 microseconds each. */
-#define PROMOTE_TICKS (UINT64_C(1) << 26)
+/* TSC ticks of user code before its space gets a window: some to begin with, and for each page that
+ * is in use about three times what mapping and unmapping it costs (7 microseconds). Whoever has run
+ * so long will, as experience goes, run as long again, and win about a third. */
+#define PROMOTE_TICKS          (UINT64_C(1) << 21)
+#define PROMOTE_TICKS_PER_PAGE (UINT64_C(1) << 16)
 
 /* One stay in user code of so many is measured: reading the TSC costs as much as the switch. */
 #define SAMPLED 8u
@@ -181,11 +183,21 @@ static void set_gs(const struct x86_shadow *s)
     v->gen.gs_current = v->gen.window;
 }
 
+static bool deserves_window(const struct space *sp)
+{
+    uint64_t pages = 0;
+    if (sp->ran < PROMOTE_TICKS)
+        return false;
+    for (const struct region *r = sp->regions; r; r = r->next)
+        pages += r->used;
+    return sp->ran > PROMOTE_TICKS + pages * PROMOTE_TICKS_PER_PAGE;
+}
+
 static enum x86_flavour choose_flavour(struct x86_shadow *s, struct space *sp)
 {
     bool window = s->options.view == DBT_VIEW_WINDOW;
     if (s->options.view == DBT_VIEW_AUTO) {
-        if (sp->id && !sp->promoted && sp->ran > PROMOTE_TICKS && s->windows) {
+        if (sp->id && !sp->promoted && s->windows && deserves_window(sp)) {
             sp->promoted = true;
             s->stats.promotions++;
         }
