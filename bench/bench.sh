@@ -24,7 +24,8 @@ measure()
     say "the figures are also in $out"
 }
 what=both
-case ${1:-} in compare | engine)
+case ${1:-} in
+compare | engine)
     what=$1
     shift
     ;;

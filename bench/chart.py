@@ -21,6 +21,7 @@ COLOURS = {'dbt': '#2f81c7', 'qemu': '#d9822b', 'interp': '#8a8f98'}
 OTHER = ('#3f9d6d', '#9a67c9', '#b8566b')
 LABELS = {'qemu': 'QEMU (TCG)', 'dbt': 'ring3, translator', 'interp': 'ring3, interpreter'}
 TITLES = {'compute': 'Compute', 'system': 'System', 'boot': 'Boot of Debian to init, seconds'}
+CLOCKS = {'cpu': 'processor time', 'wall': 'wall clock'}
 STYLE = '''text{font:12px system-ui,sans-serif;fill:#24292f}
 .small{font-size:10px}.head{font-weight:600}.soft{fill:#6e7781}.grid{stroke:#8c959f;stroke-opacity:.3}
 .one{stroke:#6e7781}
@@ -117,7 +118,7 @@ def ratio_part(canvas, run, base, machines):
 
 
 def boot_part(canvas, run, machines):
-    boots = {(b, m): run.median(m, b, 'wall') for b in run.group('boot') for m in machines}
+    boots = {(b, m): run.median(m, b) for b in run.group('boot') for m in machines}
     longest = max((t for t in boots.values() if t), default=None)
     if not longest:
         return
@@ -152,7 +153,8 @@ def draw(run):
     about = run.data['host']
     canvas.y += 8
     canvas.text(LEFT, canvas.y + 8, f"{run.data['date']}, {about['processor']}, Linux "
-                f"{about['kernel']}, median of {run.data['rounds']}", 'small soft')
+                f"{about['kernel']}; {CLOCKS[run.data['clock']]}, median of {run.data['rounds']}",
+                'small soft')
     canvas.y += 18
     return canvas.svg(f'Bar chart: time of programs under ring3 and QEMU against {base}')
 

@@ -97,13 +97,13 @@ def table(run):
         pairs += [('qemu', e) for e in run.engines]
     columns += [(f'{a}/{b}', 13) for a, b in pairs]
     yield f"{'program':11}" + ''.join(f' {title:>{width}}' for title, width in columns)
-    for group in ('compute', 'system', 'boot'):
+    for group in ('compute', 'system', 'other', 'boot'):
         names = run.group(group)
         for program in names:
             times = [run.median(m, program) for m in run.machines]
             yield (f'{program:11}' + ''.join(f" {short_time(t) if t else '-':>11}" for t in times)
                    + ''.join(f' {cell(run.ratio(a, b, program)):>13}' for a, b in pairs))
-        if len(names) > 1 and group != 'boot':
+        if len(names) > 1 and group in ('compute', 'system'):
             yield (f'{group:11}' + f" {'':11}" * len(run.machines)
                    + ''.join(f' {cell(mean(run.ratios(a, b, group))):>13}' for a, b in pairs)
                    + '  geometric mean')
