@@ -31,5 +31,5 @@ compare | engine)
     ;;
 -*) what=compare ;;
 esac
-[ $what = engine ] || measure bench.py bench --svg "$root/bench.svg" "$@"
-[ $what = compare ] || measure engine.py bench-engine "$@"
+[ "$what" = engine ] || measure bench.py bench --svg "$root/bench.svg" "$@"
+[ "$what" = compare ] || measure engine.py bench-engine "$@"
