@@ -12,6 +12,8 @@
 
 #include "engine/dbt/dbt.h"
 
+#define CYCLES_PREEMPTED 1000000u /* TSC; a translation takes some 10,000 */
+
 #define BUILD_MAX (TB_MAX_CODE + TB_MAX_LINKS * CACHE_STUB_LEN + 2 * CACHE_ALIGN)
 
 bool dbt_room(const struct dbt *d)
@@ -119,6 +121,15 @@ static void count(struct dbt *d, uint32_t bytes)
     f->host_bytes += bytes;
 }
 
+/* Where the host took the processor away in between, the time says nothing. */
+static void count_cycles(struct dbt *d, uint64_t cycles)
+{
+    if (cycles >= CYCLES_PREEMPTED)
+        return;
+    d->figures.cycles += cycles;
+    d->figures.timed_instructions += d->tb.marks;
+}
+
 /* Take d->tb into the cache. Returns its offset, or 0 if the ISA made nonsense. */
 static uint32_t commit(struct dbt *d)
 {
@@ -194,7 +205,7 @@ uint32_t dbt_build(struct dbt *d, uint32_t tp, uint16_t offset)
     pages_cover(&d->pages, gpfn, d->tb.start, d->tb.end);
     if (d->granted != NO_OFFSET)
         pages_cover(&d->pages, gpfn, d->granted, PAGE_BYTES);
-    d->figures.cycles += __rdtsc() - start;
+    count_cycles(d, __rdtsc() - start);
     return at;
 }
 

@@ -34,8 +34,9 @@ struct dbt_write {
 #define DECLINED_MAX 4096u /* arguments of DBT_EXIT_EMULATE are counted up to here */
 
 struct dbt_figures {
-    uint64_t translations, instructions, guest_bytes, host_bytes, straddles, cycles;
-    uint64_t entries; /* of generated code */
+    uint64_t translations, instructions, guest_bytes, host_bytes, straddles;
+    uint64_t cycles, timed_instructions; /* TSC to translate so many */
+    uint64_t entries;                    /* of generated code */
     uint64_t lookups; /* the dispatcher's slow path: new table entry or new translation */
     uint64_t links;
     uint64_t exits[DBT_EXIT_ABORTED + 1];

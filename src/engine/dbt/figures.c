@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the engine has to say for `--stats`. Read while the processor runs it is only a glance. */
+#include <ctype.h>
 #include <stdio.h>
 
 #include "engine/dbt/dbt.h"
@@ -37,7 +38,7 @@ static void add_translation(const struct figure_sink *to, const struct dbt *d)
     add(to, "dbt_guest_bytes", (double)f->guest_bytes, 0, "translated");
     add(to, "dbt_host_bytes", (double)f->host_bytes, 0, "made of them");
     add(to, "dbt_expansion", ratio(f->host_bytes, f->guest_bytes), 2, "host bytes per guest byte");
-    add(to, "dbt_cycles_per_insn", ratio(f->cycles, f->instructions), 0, "TSC, to translate");
+    add(to, "dbt_cycles_per_insn", ratio(f->cycles, f->timed_instructions), 0, "TSC, to translate");
     add(to, "dbt_cache_used", (double)d->cache.used, 0, "bytes");
     add(to, "dbt_flushes", (double)f->flushes, 0, "of the whole cache");
     add(to, "dbt_links", (double)f->links, 0, "direct jumps patched");
@@ -80,6 +81,19 @@ static void add_adaptation(const struct figure_sink *to, const struct dbt *d)
     add(to, "dbt_written_far", (double)f->written_far, 0, "stores of devices to code pages");
 }
 
+/* A name that scripts can live with, "declined_mov_cr". */
+static void name_declined(const struct dbt *d, unsigned argument, char *name, size_t size)
+{
+    const char *what = d->isa->declined_name ? d->isa->declined_name(argument) : NULL;
+    if (what)
+        snprintf(name, size, "declined_%s", what);
+    else
+        snprintf(name, size, "declined_%u", argument);
+    for (; *name; name++)
+        if (!isalnum((unsigned char)*name))
+            *name = '_';
+}
+
 /* The most frequent declined instructions. */
 static void add_declined(const struct figure_sink *to, const struct dbt *d)
 {
@@ -96,12 +110,8 @@ static void add_declined(const struct figure_sink *to, const struct dbt *d)
         for (unsigned i = 0; i < DECLINED_MAX && shown < TOP; i++) {
             if (count[i] != best)
                 continue;
-            const char *what = d->isa->declined_name ? d->isa->declined_name(i) : NULL;
             char name[32];
-            if (what)
-                snprintf(name, sizeof name, "declined_%s", what);
-            else
-                snprintf(name, sizeof name, "declined_%u", i);
+            name_declined(d, i, name, sizeof name);
             add(to, name, (double)best, 0, "");
             shown++;
         }

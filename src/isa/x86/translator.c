@@ -188,6 +188,22 @@ static const char *declined_name(uint32_t mnemonic)
     return mnemonic ? ZydisMnemonicGetString((ZydisMnemonic)mnemonic) : "(page end)";
 }
 
+static unsigned disassemble(const uint8_t *bytes, unsigned len, uint32_t pc, char *text,
+                            size_t size)
+{
+    ZydisDecoder d;
+    ZydisFormatter f;
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+    ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, bytes, len, &z, operands)) ||
+        !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &z, operands, z.operand_count_visible,
+                                                      text, size, pc, NULL)))
+        return 0;
+    return z.length;
+}
+
 /* Everything generated code may not contain: privileged instructions, and those whose answer would
  * be the host's. (MISSION W3e) */
 static bool forbidden(const ZydisDecodedInstruction *z)
@@ -264,5 +280,6 @@ const struct isa_translator x86_translator = {
     .fault = fault,
     .set_pc = set_pc,
     .declined_name = declined_name,
+    .disassemble = disassemble,
     .find_sensitive = find_sensitive,
 };
