@@ -256,7 +256,7 @@ static inline bool toy_emit(struct tb *tb, const uint8_t *p, uint16_t at)
             emit32(tb, p[1] * (uint32_t)PAGE_BYTES);
             return true;
         }
-        emit_exit(tb, DBT_EXIT_EMULATE, pc, op);
+        emit_exit(tb, DBT_EXIT_EMULATE, pc, op | DBT_CALLOUT);
         return false;
     case JMP:
         emit_link(tb, (uint16_t)((p[1] | p[2] << 8) & 0xfff));

@@ -121,6 +121,23 @@ static void protection_lasts_as_long_as_the_code(void **state)
     assert_int_equal(reasons(r, 3), 0);
 }
 
+static void pages_turned_data_are_let_go(void **state)
+{
+    struct rig *r = *state;
+    uint32_t tp = pages_tpage(&r->p, gpfn(3), 0x8000, 0);
+    for (unsigned stores = 16; stores <= 128; stores *= 2) {
+        pages_protect(&r->p, gpfn(3));
+        pages_cover(&r->p, gpfn(3), 0, 5);
+        tpage_set(&r->p, tp, 0, 99);
+        for (unsigned i = 0; i < stores; i++) {
+            assert_int_equal(tpage_array(&r->p, tp)[0], 99);
+            assert_int_equal(pages_written(&r->p, 3 * PAGE_BYTES + 80, 4), i == stores - 1);
+        }
+        assert_int_equal(tpage_array(&r->p, tp)[0], 0);
+        assert_int_equal(reasons(r, 3), 0);
+    }
+}
+
 static void straddle_goes_with_either_page(void **state)
 {
     struct rig *r = *state;
@@ -194,6 +211,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_code_of_the_page_goes_and_the_arrays_stay, make,
                                         unmake),
         cmocka_unit_test_setup_teardown(protection_lasts_as_long_as_the_code, make, unmake),
+        cmocka_unit_test_setup_teardown(pages_turned_data_are_let_go, make, unmake),
         cmocka_unit_test_setup_teardown(straddle_goes_with_either_page, make, unmake),
         cmocka_unit_test_setup_teardown(flush_forgets_everything, make, unmake),
         cmocka_unit_test_setup_teardown(sites_keep_their_policy, make, unmake),
