@@ -44,6 +44,7 @@ struct toy {
     unsigned space, mode;
     uint32_t map[TOY_SPACES][TOY_PAGES]; /* gpfn, 0: not present */
     bool unfit, device;                  /* what prepare() answers; LOAD is served by a device */
+    void (*preparing)(struct toy *t);    /* prepare() calls it first */
     enum dbt_verdict verdict;            /* what fault() answers */
     struct dbt_fault fault;              /* the last it saw */
     unsigned faults, interpreted, interrupts;
@@ -58,6 +59,9 @@ void toy_fault_exit(void);
 void toy_enter_begin(void);
 void toy_enter_end(void);
 void toy_enter_abort(void);
+void toy_callout_begin(void); /* no code calls them; the signal handler only looks at the address */
+void toy_callout_end(void);
+void toy_callout_leave(void);
 __asm__(".text\n"
         "toy_enter_asm:\n"
         "    push %rbx\n    push %rbp\n    push %r12\n    push %r13\n    push %r14\n"
@@ -79,7 +83,10 @@ __asm__(".text\n"
         "    mov %r9d, %eax\n    shl $32, %r10\n    or %r10, %rax\n"
         "1:  mov %rbx, (%r13)\n"
         "    pop %r14\n    pop %r13\n    pop %r12\n    pop %rbp\n    pop %rbx\n"
-        "    ret\n");
+        "    ret\n"
+        "toy_callout_begin:\n    nop\n    ret\n"
+        "toy_callout_end:\n    nop\n"
+        "toy_callout_leave:\n    ret\n");
 _Static_assert(DBT_EXIT_FAULT == 5 && DBT_EXIT_ABORTED == 6, "numbers in the assembly above");
 _Static_assert(offsetof(struct toy_regs, pc) == 8 && offsetof(struct toy_regs, data) == 24, "");
 
@@ -319,7 +326,9 @@ static inline void toy_translate(struct vcpu *v, struct tb *tb)
 
 static inline bool toy_prepare(struct vcpu *v, struct dbt_where *w)
 {
-    const struct toy *t = toy_of(v);
+    struct toy *t = toy_of(v);
+    if (t->preparing)
+        t->preparing(t);
     *w = (struct dbt_where){(uint32_t)t->r.pc, (uint16_t)t->space, (uint16_t)t->mode};
     return !t->unfit;
 }
@@ -383,6 +392,9 @@ static const struct isa_translator toy_translator = {
     .enter_begin = (const void *)toy_enter_begin,
     .enter_end = (const void *)toy_enter_end,
     .enter_abort = (const void *)toy_enter_abort,
+    .callout_begin = (const void *)toy_callout_begin,
+    .callout_end = (const void *)toy_callout_end,
+    .callout_leave = (const void *)toy_callout_leave,
     .fault = toy_fault,
     .set_pc = toy_set_pc,
     .find_sensitive = toy_find_sensitive,

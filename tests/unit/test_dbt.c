@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "host/fault.h"
+
 /* Most tests: the program runs twice, and the second time nothing but HALT leaves generated code.
  */
 static void assert_settled(struct toy *t, uint32_t pc, uint64_t gain)
@@ -111,6 +113,11 @@ static void stores_of_devices_are_queued(void **state)
     assert_settled(t, 0x1000, 7);
     assert_int_equal(f->flushes, 1);
     assert_settled(t, 0x2000, 10);
+    /* Faults after a flush find their instruction. */
+    PUT(t, 0x3000, ADD, 1, LOAD, 3, HALT);
+    mprotect(t->r.data, 4 * PAGE_BYTES, PROT_NONE);
+    assert_int_equal(toy_run(t, 0x3000, EXIT_HALT), 1);
+    assert_int_equal(t->fault.pc, 0x3002);
     toy_free(t);
 }
 
@@ -140,6 +147,31 @@ static void pages_that_change_hands_are_found_again(void **state)
     translations = toy_dbt(t)->figures.translations;
     assert_settled(t, 0x2000, 2);
     assert_int_equal(toy_dbt(t)->figures.translations, translations + 1);
+    toy_free(t);
+}
+
+static void another_page_appears(struct toy *t)
+{
+    if (t->r.pc != 0x1100)
+        return;
+    t->map[0][1] = 3;
+    t->hooks->code_unmapped(t->hooks->opaque, 0, 0x1000);
+    t->preparing = NULL;
+}
+
+/* Between a direct jump's question and the answer its page was replaced. */
+static void links_stay_inside_their_page(void **state)
+{
+    struct toy *t = toy_new(NULL);
+    PUT(t, 0x1000, ADD, 1, JMP, 0x00, 0x01);
+    PUT(t, 0x1100, ADD, 2, HALT);
+    PUT(t, 0x3100, ADD, 50, HALT);
+    t->preparing = another_page_appears;
+    assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), 51);
+    assert_int_equal(toy_dbt(t)->figures.links, 0);
+    t->map[0][1] = 1;
+    t->hooks->code_unmapped(t->hooks->opaque, 0, 0x1000);
+    assert_settled(t, 0x1000, 3);
     toy_free(t);
 }
 
@@ -178,6 +210,10 @@ static void instructions_across_pages_follow_both(void **state)
     t->map[0][2] = 0; /* not there: the interpreter meets it */
     t->hooks->code_unmapped(t->hooks->opaque, 0, 0x2000);
     assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), HALT);
+    uint64_t invalidated =
+        toy_dbt(t)->figures.invalidated; /* the way there depends on the opcode */
+    phys_write(t->base.mem, 0x1fff, &byte, 1);
+    assert_int_equal(toy_dbt(t)->figures.invalidated, invalidated + 1);
     toy_free(t);
 }
 
@@ -213,9 +249,12 @@ static void options_change_the_way_not_the_result(void **state)
         for (gpa_t at = 0x1000; at < 0x10000; at++)
             PUT(t, at, SLOW);
         PUT(t, 0xffff, HALT);
-        for (unsigned n = 0; n < 2; n++)
-            assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), 0xefff);
         const struct dbt_figures *f = &toy_dbt(t)->figures;
+        assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), 0xefff);
+        uint64_t asked = f->exits[DBT_EXIT_LINK];
+        assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), 0xefff);
+        if (!options[i].cache_bytes)
+            assert_int_equal(f->exits[DBT_EXIT_LINK] > asked, options[i].no_chain);
         assert_int_equal(f->flushes > 0, options[i].cache_bytes == MIB);
         assert_int_equal(f->links > 0, !options[i].no_chain);
         if (options[i].max_insns)
@@ -316,6 +355,20 @@ static void guilty_sites_become_call_outs_and_may_go_back(void **state)
     toy_free(t);
 }
 
+/* Their translation knows no policies. */
+static void straddling_sites_are_not_blamed(void **state)
+{
+    struct toy *t = toy_new(NULL);
+    PUT(t, 0x1fff, LOAD, 1, HALT);
+    mprotect(t->r.data, 4 * PAGE_BYTES, PROT_NONE);
+    t->verdict = DBT_DEVICE;
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(toy_run(t, 0x1fff, EXIT_HALT), 1000);
+    assert_int_equal(t->faults, 5);
+    assert_int_equal(toy_dbt(t)->figures.translations, 3);
+    toy_free(t);
+}
+
 static void noadapt_never_learns(void **state)
 {
     struct toy *t = toy_new(&(struct dbt_options){.no_adapt = true});
@@ -404,6 +457,42 @@ static void kick_leaves_a_repeated_instruction_in_the_middle(void **state)
     toy_free(t);
 }
 
+/* Where the handler sends a kick at `rip`; *flags are the interrupted ones. */
+static uintptr_t kicked_at(struct toy *t, uintptr_t rip, uint64_t *flags)
+{
+    ucontext_t uc = {0};
+    const struct host_fault f = {.sig = HOST_FAULT_KICK, .uc = &uc};
+    uc.uc_mcontext.gregs[REG_RIP] = (greg_t)rip;
+    uc.uc_mcontext.gregs[REG_EFL] = (greg_t)*flags;
+    assert_true(dbt_on_host_fault(toy_dbt(t), &f));
+    *flags = (uint64_t)uc.uc_mcontext.gregs[REG_EFL];
+    return (uintptr_t)uc.uc_mcontext.gregs[REG_RIP];
+}
+
+static void kick_on_the_way_in_is_not_lost(void **state)
+{
+    struct toy *t = toy_new(NULL);
+    const struct isa_translator *isa = toy_dbt(t)->isa;
+    uintptr_t begin = (uintptr_t)isa->enter_begin, end = (uintptr_t)isa->enter_end;
+    uint64_t flags = 0x202;
+    assert_int_equal(kicked_at(t, begin, &flags), (uintptr_t)isa->enter_abort);
+    assert_int_equal(kicked_at(t, end - 1, &flags), (uintptr_t)isa->enter_abort);
+    assert_int_equal(kicked_at(t, begin - 1, &flags), begin - 1);
+    assert_int_equal(kicked_at(t, end, &flags), end);
+    /* Calls that generated code makes. */
+    begin = (uintptr_t)isa->callout_begin, end = (uintptr_t)isa->callout_end;
+    assert_int_equal(kicked_at(t, begin, &flags), (uintptr_t)isa->callout_leave);
+    assert_int_equal(kicked_at(t, end, &flags), end);
+    /* In generated code, but nobody wants anything any more. */
+    uintptr_t code = (uintptr_t)toy_dbt(t)->cache.reserve + 1;
+    assert_int_equal(kicked_at(t, code, &flags), code);
+    assert_int_equal(flags, 0x202);
+    vcpu_attend(&t->base, ATTN_INTERRUPT); /* a trampoline: step on */
+    assert_int_equal(kicked_at(t, code, &flags), code);
+    assert_int_equal(flags, 0x302);
+    toy_free(t);
+}
+
 /* ---- checks and figures -------------------------------------------------------------------------
  */
 
@@ -467,6 +556,7 @@ int main(void)
         cmocka_unit_test(stores_of_the_guest_end_exactly_what_they_hit),
         cmocka_unit_test(stores_of_devices_are_queued),
         cmocka_unit_test(pages_that_change_hands_are_found_again),
+        cmocka_unit_test(links_stay_inside_their_page),
         cmocka_unit_test(instructions_across_pages_follow_both),
         cmocka_unit_test(second_straddler_of_a_page_is_declined),
         cmocka_unit_test(options_change_the_way_not_the_result),
@@ -474,10 +564,12 @@ int main(void)
         cmocka_unit_test(unfit_states_are_interpreted),
         cmocka_unit_test(filled_views_are_run_on),
         cmocka_unit_test(guilty_sites_become_call_outs_and_may_go_back),
+        cmocka_unit_test(straddling_sites_are_not_blamed),
         cmocka_unit_test(noadapt_never_learns),
         cmocka_unit_test(pending_interrupt_comes_before_generated_code),
         cmocka_unit_test(kick_stops_endless_code_between_two_instructions),
         cmocka_unit_test(kick_leaves_a_repeated_instruction_in_the_middle),
+        cmocka_unit_test(kick_on_the_way_in_is_not_lost),
         cmocka_unit_test(check_stops_before_code_that_must_not_be),
         cmocka_unit_test(figures_are_told),
         cmocka_unit_test(detached_engine_is_not_told_of_stores),
