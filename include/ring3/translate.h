@@ -106,8 +106,9 @@ struct tb {
     enum tb_policy (*policy)(void *opaque, uint16_t offset);
     bool (*may_straddle)(void *opaque, uint16_t offset); /* may jump through the straddle slot */
 
-    /* Made by the ISA. The translation covers guest bytes [start, end) of the page without gaps
-     * (a straddling instruction: up to 4096, and next_end bytes of the next page). */
+    /* Made by the ISA. The translation covers guest bytes [start, end) of the page without gaps (up
+     * to 4096 if it ends with an instruction that straddles, and next_end bytes of the next page if
+     * it is that instruction). */
     uint16_t end, next_end;
     uint16_t code_len, marks, links, tramps;
     uint8_t code[TB_MAX_CODE];

@@ -113,6 +113,7 @@ static void stores_of_devices_are_queued(void **state)
     assert_settled(t, 0x1000, 7);
     assert_int_equal(f->flushes, 1);
     assert_settled(t, 0x2000, 10);
+    assert_true(toy_dbt(t)->map.count < f->translations);
     /* Faults after a flush find their instruction. */
     PUT(t, 0x3000, ADD, 1, LOAD, 3, HALT);
     mprotect(t->r.data, 4 * PAGE_BYTES, PROT_NONE);
@@ -262,6 +263,19 @@ static void options_change_the_way_not_the_result(void **state)
         assert_true(t->interpreted == 2);
         toy_free(t);
     }
+}
+
+static void nochain_leaves_at_every_jump(void **state)
+{
+    struct toy *t = toy_new(&(struct dbt_options){.no_chain = true});
+    PUT(t, 0x1000, ADD, 1, JMP, 0x10, 0x00);
+    PUT(t, 0x1010, ADD, 2, HALT);
+    assert_int_equal(toy_run(t, 0x1010, EXIT_HALT), 2);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), 3);
+        assert_int_equal(toy_dbt(t)->figures.exits[DBT_EXIT_LINK], i + 1);
+    }
+    toy_free(t);
 }
 
 static void single_returns_after_each_translation(void **state)
@@ -560,6 +574,7 @@ int main(void)
         cmocka_unit_test(instructions_across_pages_follow_both),
         cmocka_unit_test(second_straddler_of_a_page_is_declined),
         cmocka_unit_test(options_change_the_way_not_the_result),
+        cmocka_unit_test(nochain_leaves_at_every_jump),
         cmocka_unit_test(single_returns_after_each_translation),
         cmocka_unit_test(unfit_states_are_interpreted),
         cmocka_unit_test(filled_views_are_run_on),

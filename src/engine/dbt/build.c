@@ -52,10 +52,7 @@ static bool may_straddle(void *opaque, uint16_t offset)
     struct tpage *t = &d->pages.tpages[d->building];
     if (t->straddle_off == NO_OFFSET)
         t->straddle_off = offset;
-    if (t->straddle_off != offset)
-        return false;
-    d->granted = offset;
-    return true;
+    return t->straddle_off == offset;
 }
 
 /* ---- from struct tb into the cache ---------------------------------------------------------- */
@@ -171,7 +168,6 @@ static void translate(struct dbt *d, uint32_t tp, uint16_t offset, const uint8_t
     const struct tpage *t = &d->pages.tpages[tp];
     struct tb *tb = &d->tb;
     d->building = tp;
-    d->granted = NO_OFFSET;
     tb->page = t->page;
     tb->start = offset;
     tb->mode = t->mode;
@@ -201,10 +197,7 @@ uint32_t dbt_build(struct dbt *d, uint32_t tp, uint16_t offset)
     uint32_t at = commit(d);
     if (!at)
         return 0;
-    /* That an instruction goes on in the next page was read from all its bytes here. */
     pages_cover(&d->pages, gpfn, d->tb.start, d->tb.end);
-    if (d->granted != NO_OFFSET)
-        pages_cover(&d->pages, gpfn, d->granted, PAGE_BYTES);
     count_cycles(d, __rdtsc() - start);
     return at;
 }

@@ -89,7 +89,6 @@ struct dbt {
 
     /* The translation being built. */
     uint32_t building; /* tpage */
-    uint16_t granted;  /* offset that may_straddle() allowed, or NO_OFFSET */
     struct tb tb;
 };
 
