@@ -70,6 +70,7 @@ static void start_processor(struct x86_vcpu *v, const struct boot_plan *p)
     }
     x86_set_eflags(v, FL_FIXED);
     x86_set_cpl(v, 0);
+    x86_update_mode(v); /* of all segments */
 }
 
 int pc_boot(struct pc *pc, struct err *e)
