@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* `ring3 run`: one guest from start to exit code.
  *
- * The main thread blocks the signals that end or suspend programs and reads them from a signalfd
- * in the event loop, where stopping a VM and restoring the terminal are ordinary function calls.
- * on_exit() covers an exit() nobody thought of, crash.c covers crashes. Whatever the reason of
- * the end, the order is: guest output to the last byte, terminal modes, ring3's own lines. */
+ * The main thread blocks the signals that end or suspend programs and reads them in the
+ * event loop (host/signals.h), where stopping a VM and restoring the terminal are ordinary function
+ * calls. on_exit() covers an exit() nobody thought of, crash.c covers crashes. Whatever the reason
+ * of the end, the order is: guest output to the last byte, terminal modes, ring3's own lines. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 #include "debug/stats.h"
 #include "debug/trace.h"
 #include "host/crash.h"
+#include "host/signals.h"
 #include "host/term.h"
 #include "ring3/char_stdio.h"
 
@@ -37,10 +37,11 @@ struct run {
     struct trace *trace;
     struct term term;
     struct crash crash;
-    int signal_fd, timeout_fd; /* -1: none */
-    bool killed;               /* by a signal */
-    uint8_t last_byte;         /* of guest output */
-    int output_errnum;         /* why output became impossible, or 0 */
+    struct signal_reader signals;
+    int timeout_fd;    /* -1: none */
+    bool killed;       /* by a signal */
+    uint8_t last_byte; /* of guest output */
+    int output_errnum; /* why output became impossible, or 0 */
 };
 
 /* ---- the console's callbacks, on the loop thread --------------------------------------------- */
@@ -110,39 +111,34 @@ static void suspend(struct run *r)
 {
     term_restore(&r->term);
     kill(getpid(), SIGSTOP); /* SIGTSTP itself is blocked */
-    /* SIGCONT arrives through the signalfd and takes the terminal back. */
+    /* SIGCONT arrives in the loop and takes the terminal back. */
 }
 
 static void on_signal(void *opaque, uint32_t events)
 {
     struct run *r = opaque;
-    struct signalfd_siginfo s;
-    if (read(r->signal_fd, &s, sizeof s) != sizeof s)
-        return;
-    if (s.ssi_signo == SIGTSTP) {
+    int n = signal_reader_take(&r->signals);
+    if (n == SIGTSTP) {
         suspend(r);
-    } else if (s.ssi_signo == SIGCONT) {
+    } else if (n == SIGCONT) {
         enter_terminal(r);
-    } else {
+    } else if (n) {
         r->killed = true;
-        vm_stop(&r->vm, VM_EXIT_FAILURE, "killed", "stopped by SIG%s",
-                sigabbrev_np((int)s.ssi_signo));
+        vm_stop(&r->vm, VM_EXIT_FAILURE, "killed", "stopped by SIG%s", sigabbrev_np(n));
     }
 }
 
 static int watch_signals(struct run *r, struct err *e)
 {
     static const int signals[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGCONT};
-    sigset_t set;
+    sigset_t set, background;
     sigemptyset(&set);
     for (unsigned i = 0; i < ARRAY_LEN(signals); i++)
         sigaddset(&set, signals[i]);
-    r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (r->signal_fd < 0)
-        return err_set(e, errno, "signals", "signalfd: %s", strerror(errno));
-    sigaddset(&set, SIGTTOU); /* see host/term.c */
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    return 0;
+    sigemptyset(&background);
+    sigaddset(&background, SIGTTOU); /* see host/term.c */
+    pthread_sigmask(SIG_BLOCK, &background, NULL);
+    return signal_reader_start(&r->signals, &set, e);
 }
 
 static void on_timeout(void *opaque, uint32_t events)
@@ -225,7 +221,7 @@ static int start(struct run *r, struct err *e)
         if (!r->trace)
             return -e->errnum;
     }
-    int n = loop_watch(r->vm.loop, r->signal_fd, EPOLLIN, on_signal, r);
+    int n = loop_watch(r->vm.loop, r->signals.fd, EPOLLIN, on_signal, r);
     if (n < 0)
         return err_set(e, -n, "signals", "epoll: %s", strerror(-n));
     n = start_timeout(r, e);
@@ -303,8 +299,7 @@ static void release(struct run *r)
 {
     matcher_free(r->matcher);
     trace_free(r->trace);
-    if (r->signal_fd >= 0)
-        close(r->signal_fd);
+    signal_reader_stop(&r->signals);
     if (r->timeout_fd >= 0)
         close(r->timeout_fd);
     crash_leave();
@@ -334,7 +329,8 @@ int cmd_run(int argc, char **argv)
         return cli_error(&e);
     }
     r->log = (struct log){LOG_INFO, STDERR_FILENO};
-    r->signal_fd = r->timeout_fd = -1;
+    r->signals = (struct signal_reader)SIGNAL_READER_INIT;
+    r->timeout_fd = -1;
     term_init(&r->term, STDIN_FILENO);
     r->crash = (struct crash){&r->term, STDERR_FILENO};
     int code;

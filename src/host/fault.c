@@ -19,7 +19,7 @@
  * good for, a crash inside the report, is recognised by a flag in the record.
  *
  * Manual: signal(7), sigaltstack(2); arch/x86 of Linux for si_code and the trap numbers. Leaves
- * out SIGPIPE (host/crash.c) and the signals that users send (a signalfd in cli/). */
+ * out SIGPIPE (host/crash.c) and the signals that users send (host/signals.c). */
 #include "host/fault.h"
 
 #include <errno.h>

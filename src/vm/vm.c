@@ -81,8 +81,8 @@ void vm_free(struct vm *vm)
     memset(vm, 0, sizeof *vm);
 }
 
-/* The new thread starts with every signal blocked that the loop thread wants to read from its
- * signalfd; those of a crash stay open, since they hit the thread that caused them. */
+/* The new thread starts with every signal blocked that others are to
+ * take; those of a crash stay open, since they hit the thread that caused them. */
 static int start_vcpu(struct vm *vm)
 {
     sigset_t all, old;

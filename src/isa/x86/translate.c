@@ -69,8 +69,7 @@ void x86_tr_decline(struct x86_tr *tr)
     if (tr->after_sti)
         x86_tr_set_shadow(tr);
     x64_mov32_imm(&tr->e, X64_R8, tr->pc);
-    x64_mov32_imm(&tr->e, X64_R9,
-                  tr->in.mnemonic | (tr->policy == TB_CALLOUT ? DBT_CALLOUT : 0));
+    x64_mov32_imm(&tr->e, X64_R9, tr->in.mnemonic | (tr->policy == TB_CALLOUT ? DBT_CALLOUT : 0));
     x86_tr_exit(tr, DBT_EXIT_EMULATE);
 }
 
