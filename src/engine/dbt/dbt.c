@@ -191,12 +191,12 @@ static bool round_trip(struct dbt *d, struct vm_exit *x)
                  x);
 }
 
-/* The thread takes our host faults from now on. Threads run one VM each; lock-step tests, which run
- * several in turns, say so. */
+/* The thread takes our host faults from now on. Threads run one VM each; tests that run several in
+ * turns enter for them before each run(). */
 static bool enter_thread(struct dbt *d, struct vm_exit *x)
 {
     struct err e = {0};
-    if (d->has_entered && pthread_equal(d->entered, pthread_self()) && !d->o.single)
+    if (d->has_entered && pthread_equal(d->entered, pthread_self()))
         return true;
     if (host_fault_enter(dbt_on_host_fault, d, &e) < 0) {
         log_line(d->v->log, LOG_ERROR, e.id, "%s", e.text);

@@ -352,29 +352,82 @@ static void op_imul(struct x86_vcpu *v, const struct x86_insn *in)
         op_imul23(v, in);
 }
 
+/* On the host, for the sake of the flags; the quotient fits. */
+#define DIVIDE(name, insn, T, bits, sfx, lo, hi)                                                   \
+    static void name##_##bits(T *low, T *high, T b, uint16_t *cc)                                  \
+    {                                                                                              \
+        T l = *low, h = *high;                                                                     \
+        uint16_t f = *cc;                                                                          \
+        __asm__("movw %w[f], %%ax\n\t" LOAD_FLAGS "mov %[l], %%" lo "\n\tmov %[h], %%" hi          \
+                "\n\t" insn sfx " %[b]\n\tmov %%" lo ", %[l]\n\tmov %%" hi ", %[h]" SAVE_FLAGS     \
+                "\n\tmovw %%ax, %w[f]"                                                             \
+                : [l] "+&r"(l), [h] "+&r"(h), [f] "+&r"(f)                                         \
+                : [b] "r"(b)                                                                       \
+                : "rax", "rdx", "cc");                                                             \
+        *low = l;                                                                                  \
+        *high = h;                                                                                 \
+        *cc = f;                                                                                   \
+    }
+DIVIDE(div, "div", uint16_t, 16, "w", "ax", "dx")
+DIVIDE(div, "div", uint32_t, 32, "l", "eax", "edx")
+DIVIDE(idiv, "idiv", uint16_t, 16, "w", "ax", "dx")
+DIVIDE(idiv, "idiv", uint32_t, 32, "l", "eax", "edx")
+
+/* Bytes: al = ax / b, ah the rest. */
+#define DIVIDE8(name, insn)                                                                        \
+    static void name##_8(uint16_t *a, uint8_t b, uint16_t *cc)                                     \
+    {                                                                                              \
+        uint16_t x = *a, f = *cc;                                                                  \
+        __asm__("movw %w[f], %%ax\n\t" LOAD_FLAGS "movw %[x], %%ax\n\t" insn                       \
+                "b %[b]\n\tmovw %%ax, %[x]" SAVE_FLAGS "\n\tmovw %%ax, %w[f]"                      \
+                : [x] "+&r"(x), [f] "+&r"(f)                                                       \
+                : [b] "q"(b)                                                                       \
+                : "rax", "cc");                                                                    \
+        *a = x;                                                                                    \
+        *cc = f;                                                                                   \
+    }
+DIVIDE8(div, "div")
+DIVIDE8(idiv, "idiv")
+
+#define ONE_OPERAND_DIV(name, calc)                                                                \
+    static void name(struct x86_vcpu *v, unsigned size, uint32_t b)                                \
+    {                                                                                              \
+        uint16_t ax = x86_r16(v, X86_EAX), dx = x86_r16(v, X86_EDX);                               \
+        uint32_t eax = x86_r32(v, X86_EAX), edx = x86_r32(v, X86_EDX);                             \
+        if (size == 4) {                                                                           \
+            calc##_32(&eax, &edx, b, &v->cc);                                                      \
+            x86_w32(v, X86_EAX, eax);                                                              \
+            x86_w32(v, X86_EDX, edx);                                                              \
+            return;                                                                                \
+        }                                                                                          \
+        if (size == 2) {                                                                           \
+            calc##_16(&ax, &dx, (uint16_t)b, &v->cc);                                              \
+            x86_w16(v, X86_EDX, dx);                                                               \
+        } else {                                                                                   \
+            calc##_8(&ax, (uint8_t)b, &v->cc);                                                     \
+        }                                                                                          \
+        x86_w16(v, X86_EAX, ax);                                                                   \
+    }
+ONE_OPERAND_DIV(divide_unsigned, div)
+ONE_OPERAND_DIV(divide_signed, idiv)
+
 static void op_div(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    uint64_t b = x86_rm_get(v, in, in->r0, in->opsize), a, q, r;
+    uint64_t b = x86_rm_get(v, in, in->r0, in->opsize), a;
     unsigned bits = in->opsize * 8u;
     a = bits == 8    ? x86_r16(v, X86_EAX)
         : bits == 16 ? (uint32_t)x86_r16(v, X86_EDX) << 16 | x86_r16(v, X86_EAX)
                      : (uint64_t)x86_r32(v, X86_EDX) << 32 | x86_r32(v, X86_EAX);
-    if (b == 0 || (q = a / b) >> bits)
+    if (b == 0 || (a / b) >> bits)
         x86_raise(v, X86_DE);
-    r = a % b;
-    if (bits == 8) {
-        x86_w16(v, X86_EAX, (uint16_t)(q | r << 8));
-    } else {
-        x86_reg_set(v, X86_EAX * 8, in->opsize, (uint32_t)q);
-        x86_reg_set(v, X86_EDX * 8, in->opsize, (uint32_t)r);
-    }
+    divide_unsigned(v, in->opsize, (uint32_t)b);
 }
 
 static void op_idiv(struct x86_vcpu *v, const struct x86_insn *in)
 {
     uint32_t raw = x86_rm_get(v, in, in->r0, in->opsize);
     unsigned bits = in->opsize * 8u;
-    int64_t b, a, q, r;
+    int64_t b, a, q;
     if (bits == 8) {
         b = (int8_t)raw;
         a = (int16_t)x86_r16(v, X86_EAX);
@@ -388,15 +441,9 @@ static void op_idiv(struct x86_vcpu *v, const struct x86_insn *in)
     if (b == 0 || (a == INT64_MIN && b == -1))
         x86_raise(v, X86_DE);
     q = a / b;
-    r = a % b;
     if (q < -(INT64_C(1) << (bits - 1)) || q >= INT64_C(1) << (bits - 1))
         x86_raise(v, X86_DE);
-    if (bits == 8) {
-        x86_w16(v, X86_EAX, (uint16_t)((uint8_t)q | (uint32_t)(uint8_t)r << 8));
-    } else {
-        x86_reg_set(v, X86_EAX * 8, in->opsize, (uint32_t)q);
-        x86_reg_set(v, X86_EDX * 8, in->opsize, (uint32_t)r);
-    }
+    divide_signed(v, in->opsize, raw);
 }
 
 /* ---- double shifts ---------------------------------------------------------------------- */

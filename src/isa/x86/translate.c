@@ -128,7 +128,8 @@ static void copy_register_form(struct x86_tr *tr)
 }
 
 /* With a REX prefix ah, ch, dh and bh cannot be named: lend the address a low register. Byte
- * operands cannot straddle, so nothing faults before esi has been put aside. */
+ * operands cannot straddle and FS and GS are declined, so nothing faults before esi has been put
+ * aside. */
 static void copy_with_high_byte(struct x86_tr *tr, struct x64_op op, struct x64_mem m)
 {
     struct x64_mem low = {.base = X64_RSI, .index = X64_NONE, .gs = m.gs, .addr32 = m.addr32};
@@ -149,7 +150,8 @@ static void copy_memory_form(struct x86_tr *tr)
     struct x64_mem m;
     unsigned reg = tr->in.modrm >> 3 & 7;
     reg = tr->l.reg_is_gpr ? x86_host_reg(reg) : reg;
-    if (!tr->l.mem_bytes || !x86_tr_mem(tr, tr->l.mem_bytes, tr->l.mem_write, &m)) {
+    bool faults_early = tr->l.high_byte && (tr->in.seg == X86_FS || tr->in.seg == X86_GS);
+    if (!tr->l.mem_bytes || faults_early || !x86_tr_mem(tr, tr->l.mem_bytes, tr->l.mem_write, &m)) {
         x86_tr_decline(tr);
         return;
     }
@@ -169,11 +171,13 @@ void x86_tr_copy(struct x86_tr *tr)
         copy_register_form(tr);
 }
 
-/* May it run at all in this mode? If not the interpreter raises what is due. */
+/* May it run at all in this mode? If not the interpreter raises what is due. The rows of MMX
+ * instructions are also those of their XMM forms, which have a prefix. */
 static bool enabled(const struct x86_tr *tr, const struct x86_op *row)
 {
+    bool xmm = row->class & X86_SSE || (row->class & X86_MMX && tr->l.mandatory);
     unsigned need = (row->class & (X86_FPU | X86_MMX) ? X86_MODE_FPU : 0) |
-                    (row->class & X86_SSE ? X86_MODE_FPU | X86_MODE_SSE : 0);
+                    (xmm ? X86_MODE_FPU | X86_MODE_SSE : 0);
     return (tr->tb->mode & need) == need;
 }
 

@@ -12,6 +12,7 @@
 #include "isa/x86/fpu.h"
 #include "isa/x86/translate.h"
 #include "isa/x86/translate_enter.h"
+#include "mem/flat.h"
 
 #define TRAP_PAGE_FAULT 14
 #define FAULT_WRITE     2u
@@ -152,9 +153,9 @@ static bool fault_address(const struct x86_vcpu *v, const struct dbt_fault *f, u
 {
     if (f->sig != SIGSEGV)
         return false;
-    if (f->trapno != TRAP_PAGE_FAULT) { /* poisoned addend: the address is not canonical */
+    if (f->trapno != TRAP_PAGE_FAULT) { /* an unaligned operand, unless the addend is poisoned */
         *lin = (uint32_t)f->r8;
-        return true;
+        return f->r9 == FLAT_POISON;
     }
     uint64_t base = f->addr >> 32 ? v->gen.window : 0; /* an absent addend is 0 */
     *lin = (uint32_t)f->addr;

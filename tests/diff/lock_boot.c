@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/* lock_boot: boots one guest in two machines at once, the interpreter's and the translator's, and
+ * compares them after every translation.
+ *
+ *   lock_boot --kernel FILE [--initrd FILE] [--append STRING] [--mem MIB] [--until TEXT]
+ *             [--blocks N] [--memory-every N] [--full-every N] [--view auto|window|flat]
+ *             [--cache MIB] [--no-adapt] [--one] [--trace-from N] [--spoil N]
+ *
+ * Both are complete machines of the board "pc" with virtual clocks, driven from here without
+ * threads. The translator runs one translation; then the interpreter goes as far; then both clocks
+ * advance by the same time, so that timers, and with them interrupts, come between the same two
+ * instructions. General registers and flags are compared each time, all registers every
+ * --full-every translations, RAM every --memory-every of them and at the end, and so is what the
+ * consoles took. It ends with the guest, or once its console shows --until.
+ *
+ * A difference is found in the same place again: --trace-from N prints the translations made from
+ * number N on, with smaller intervals the first wrong one. --spoil N flips a bit of the
+ * translator's eax after N translations, to see that a difference is found. Exit status: 0 equal, 1
+ * not, 2 usage or set-up, 77 this host cannot. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "board/boards.h"
+#include "engine/engines.h"
+#include "isa/x86/fpu.h"
+#include "lock.h"
+#include "vm/run.h"
+
+struct console {
+    struct chardev chardev; /* first */
+    char *text;
+    size_t len, room;
+};
+
+struct machine {
+    struct vm vm;
+    struct x86_vcpu *v;
+    struct console *console;
+    struct lock_place at;
+    const uint8_t *ram;
+};
+
+struct options {
+    struct vm_config vm;
+    const char *until;
+    uint64_t blocks, memory_every, full_every, trace_from, spoil;
+};
+
+struct lock_boot {
+    struct options o;
+    struct machine ref, dbt;
+    uint64_t blocks, instructions, exceptions, interrupts;
+};
+
+/* ---- consoles ---------------------------------------------------------------------------------
+ */
+
+static size_t console_write(struct chardev *c, const uint8_t *p, size_t n)
+{
+    struct console *k = (struct console *)c;
+    if (k->len + n + 1 > k->room) {
+        size_t room = 2 * (k->room + n + 1);
+        char *text = realloc(k->text, room);
+        if (!text)
+            return n; /* the difference in length will show */
+        k->text = text;
+        k->room = room;
+    }
+    memcpy(k->text + k->len, p, n);
+    k->len += n;
+    k->text[k->len] = 0;
+    return n;
+}
+
+static void console_free(struct chardev *c)
+{
+    struct console *k = (struct console *)c;
+    free(k->text);
+    free(k);
+}
+
+/* ---- machines ---------------------------------------------------------------------------------
+ */
+
+static int make(struct machine *m, const struct vm_config *config, const struct engine_ops *engine,
+                struct err *e)
+{
+    static const struct chardev_ops ops = {.write = console_write, .free = console_free};
+    struct vm_config c = *config;
+    m->console = calloc(1, sizeof *m->console);
+    if (!m->console)
+        return err_set(e, ENOMEM, "out-of-memory", "no memory for a console");
+    m->console->chardev.ops = &ops;
+    c.engine = engine;
+    int r = vm_build(&m->vm, &c, (struct log){LOG_INFO, STDERR_FILENO}, &m->console->chardev, e);
+    if (r < 0)
+        return r;
+    m->v = x86_of(m->vm.vcpu);
+    m->at = lock_place(m->v);
+    atomic_store(&m->vm.vcpu->runner, pthread_self());
+    void *ram = mmap(NULL, c.ram_bytes, PROT_READ, MAP_SHARED, phys_ram_fd(m->vm.mem), 0);
+    if (ram == MAP_FAILED)
+        return err_set(e, errno, "mmap", "cannot map guest memory: %s", strerror(errno));
+    m->ram = ram;
+    return 0;
+}
+
+static void destroy(struct machine *m)
+{
+    if (m->ram)
+        munmap((void *)(uintptr_t)m->ram, m->vm.config.ram_bytes);
+    vm_free(&m->vm);
+}
+
+/* ---- comparison -------------------------------------------------------------------------------
+ */
+
+static void where(const struct lock_boot *l, const char *what)
+{
+    printf("%s after translation %" PRIu64 ", instruction %" PRIu64 "\n", what, l->blocks,
+           l->instructions);
+}
+
+static void print_states(struct lock_boot *l, bool all)
+{
+    struct lock_state a, b;
+    lock_capture(l->ref.v, 0, &a);
+    lock_capture(l->dbt.v, 0, &b);
+    lock_print(stdout, &a, &b, all);
+}
+
+static bool same_registers(struct lock_boot *l, uint64_t pc)
+{
+    struct lock_state a, b;
+    if (l->blocks % l->o.full_every) {
+        if (lock_same_quick(l->ref.v, l->dbt.v))
+            return true;
+    } else {
+        lock_capture(l->ref.v, 0, &a);
+        lock_capture(l->dbt.v, 0, &b);
+        if (lock_same(&a, &b))
+            return true;
+    }
+    where(l, "registers differ");
+    printf("    it began at %08" PRIx64 "\n", pc);
+    print_states(l, true);
+    return false;
+}
+
+static bool same_memory(const struct lock_boot *l)
+{
+    const uint8_t *a = l->ref.ram, *b = l->dbt.ram;
+    uint64_t size = l->o.vm.ram_bytes, count = 0;
+    if (!memcmp(a, b, size))
+        return true;
+    where(l, "memory differs");
+    for (uint64_t i = 0; i < size && count < 32; i += 4)
+        if (memcmp(a + i, b + i, 4)) {
+            uint32_t x, y;
+            memcpy(&x, a + i, 4);
+            memcpy(&y, b + i, 4);
+            printf("    [%08" PRIx64 "]  %08x  %08x\n", i, x, y);
+            count++;
+        }
+    return false;
+}
+
+static bool same_consoles(const struct lock_boot *l)
+{
+    const struct console *a = l->ref.console, *b = l->dbt.console;
+    if (a->len == b->len && !memcmp(a->text ? a->text : "", b->text ? b->text : "", a->len))
+        return true;
+    where(l, "consoles differ");
+    return false;
+}
+
+/* ---- one step ---------------------------------------------------------------------------------
+ */
+
+/* Serve an exit in both machines; they must agree on going on. -1: they do not. */
+static int serve_both(struct lock_boot *l, const struct vm_exit *xa, const struct vm_exit *xb)
+{
+    if (xa->kind != xb->kind) {
+        where(l, "exits differ");
+        printf("    %s %s\n", exit_name(xa->kind), exit_name(xb->kind));
+        return -1;
+    }
+    uint32_t stop = ATTN_STOP | ATTN_RESET;
+    uint32_t aa = l->ref.vm.vcpu->attention & stop, ab = l->dbt.vm.vcpu->attention & stop;
+    if (aa != ab) {
+        where(l, "attention differs");
+        return -1;
+    }
+    if (xa->kind == EXIT_ATTENTION && !aa)
+        return 1;
+    bool a = exit_serve(&l->ref.vm, xa), b = exit_serve(&l->dbt.vm, xb);
+    if (a == b)
+        return a;
+    where(l, "ends differ");
+    return -1;
+}
+
+static void spoil(struct lock_boot *l)
+{
+    if (l->blocks == l->o.spoil)
+        l->dbt.v->gpr[X86_EAX] ^= 1;
+}
+
+/* 1: go on; 0: both have ended; -1: a difference. */
+static int step(struct lock_boot *l)
+{
+    struct vm_exit xa, xb = {.kind = EXIT_ATTENTION};
+    uint64_t pc = l->dbt.v->eip;
+    if (l->blocks == l->o.trace_from)
+        l->dbt.vm.vcpu->trace |= TRACE_BLOCKS;
+    uint64_t hidden = l->dbt.vm.vcpu->stats.fault_hidden;
+    dbt_engine.run(l->dbt.vm.vcpu, &xb);
+    if (xb.kind == EXIT_ATTENTION && l->dbt.vm.vcpu->stats.fault_hidden != hidden)
+        return 1; /* a view was filled; a repeated instruction may be half done */
+    struct lock_place now = lock_place(l->dbt.v), distance = lock_distance(now, l->dbt.at);
+    l->dbt.at = now;
+    l->blocks++;
+    l->instructions += distance.retired;
+    l->exceptions += distance.exceptions;
+    l->interrupts += distance.interrupts;
+    spoil(l);
+    x86_fpu_park(l->dbt.v); /* the interpreter needs the host's registers */
+    bool there =
+        lock_follow(l->ref.v, l->dbt.v, l->ref.at, distance, xb.kind != EXIT_ATTENTION, &xa);
+    l->ref.at = lock_place(l->ref.v);
+    if (!there) {
+        where(l, "the interpreter took another way");
+        printf("    it began at %08" PRIx64 "\n", pc);
+        print_states(l, true);
+        return -1;
+    }
+    if (!same_registers(l, pc) || (l->blocks % l->o.memory_every == 0 && !same_memory(l)))
+        return -1;
+    uint64_t ns = (distance.retired ? distance.retired : 1) * VIRTUAL_NS_PER_INSTRUCTION;
+    clock_advance(l->ref.vm.clock, ns);
+    clock_advance(l->dbt.vm.clock, ns);
+    return serve_both(l, &xa, &xb);
+}
+
+static bool shown(const struct lock_boot *l)
+{
+    return l->o.until && l->dbt.console->text && strstr(l->dbt.console->text, l->o.until);
+}
+
+static int run(struct lock_boot *l)
+{
+    int r = 1;
+    size_t seen = 0;
+    bool found = false;
+    while (r == 1 && !found && l->blocks < l->o.blocks) {
+        r = step(l);
+        if (l->dbt.console->len != seen)
+            found = shown(l);
+        seen = l->dbt.console->len;
+    }
+    bool good = r >= 0 && same_memory(l) && same_consoles(l);
+    if (good)
+        print_states(l, false);
+    printf("%" PRIu64 " instructions in %" PRIu64 " translations, %" PRIu64 " exceptions, %" PRIu64
+           " interrupts, %zu bytes of console output: %s\n",
+           l->instructions, l->blocks, l->exceptions, l->interrupts, l->dbt.console->len,
+           good ? "equal" : "different");
+    if (!good)
+        printf("console:\n%s\n", l->dbt.console->text ? l->dbt.console->text : "");
+    if (l->o.until && !found && good) {
+        printf("the console never showed \"%s\"\n", l->o.until);
+        good = false;
+    }
+    return good ? 0 : 1;
+}
+
+/* ---- command line -------------------------------------------------------------------------------
+ */
+
+static bool parse_view(const char *name, enum dbt_view *view)
+{
+    static const char *const names[] = {"auto", "window", "flat"};
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(name, names[i])) {
+            *view = (enum dbt_view)i;
+            return true;
+        }
+    return false;
+}
+
+static bool number(const char *text, uint64_t *x)
+{
+    char *end;
+    *x = strtoull(text, &end, 0);
+    return *text && !*end;
+}
+
+static bool option(struct options *o, int ch)
+{
+    uint64_t x;
+    switch (ch) {
+    case 'k':
+        o->vm.kernel = optarg;
+        return true;
+    case 'i':
+        o->vm.initrd = optarg;
+        return true;
+    case 'a':
+        o->vm.append = optarg;
+        return true;
+    case 'u':
+        o->until = optarg;
+        return true;
+    case 'v':
+        return parse_view(optarg, &o->vm.dbt.view);
+    case 'A':
+        o->vm.dbt.no_adapt = true;
+        return true;
+    case '1':
+        o->vm.dbt.max_insns = 1;
+        return true;
+    case 'm':
+        o->vm.ram_bytes = number(optarg, &x) ? x * MIB : 0;
+        return o->vm.ram_bytes;
+    case 'c':
+        o->vm.dbt.cache_bytes = number(optarg, &x) ? x * MIB : 0;
+        return o->vm.dbt.cache_bytes;
+    case 'b':
+        return number(optarg, &o->blocks);
+    case 'M':
+        return number(optarg, &o->memory_every) && o->memory_every;
+    case 'F':
+        return number(optarg, &o->full_every) && o->full_every;
+    case 't':
+        return number(optarg, &o->trace_from);
+    case 's':
+        return number(optarg, &o->spoil);
+    default:
+        return false;
+    }
+}
+
+static bool parse(int argc, char **argv, struct options *o)
+{
+    static const struct option names[] = {{"kernel", required_argument, NULL, 'k'},
+                                          {"initrd", required_argument, NULL, 'i'},
+                                          {"append", required_argument, NULL, 'a'},
+                                          {"mem", required_argument, NULL, 'm'},
+                                          {"until", required_argument, NULL, 'u'},
+                                          {"blocks", required_argument, NULL, 'b'},
+                                          {"memory-every", required_argument, NULL, 'M'},
+                                          {"full-every", required_argument, NULL, 'F'},
+                                          {"view", required_argument, NULL, 'v'},
+                                          {"cache", required_argument, NULL, 'c'},
+                                          {"no-adapt", no_argument, NULL, 'A'},
+                                          {"one", no_argument, NULL, '1'},
+                                          {"trace-from", required_argument, NULL, 't'},
+                                          {"spoil", required_argument, NULL, 's'},
+                                          {NULL, 0, NULL, 0}};
+    int ch;
+    while ((ch = getopt_long(argc, argv, "", names, NULL)) != -1)
+        if (!option(o, ch))
+            return false;
+    return optind == argc && o->vm.kernel;
+}
+
+static int build(struct lock_boot *l, struct err *e)
+{
+    int r = make(&l->ref, &l->o.vm, &interp_engine, e);
+    return r < 0 ? r : make(&l->dbt, &l->o.vm, &dbt_engine, e);
+}
+
+int main(int argc, char **argv)
+{
+    struct lock_boot *l = calloc(1, sizeof *l);
+    struct err e = {0};
+    if (!l)
+        return 2;
+    l->o = (struct options){
+        .vm = {.board = boards[0], .clock = CLOCK_VIRTUAL, .ram_bytes = 128 * MIB, .append = ""},
+        .blocks = UINT64_MAX,
+        .memory_every = 2000000,
+        .full_every = 64,
+        .trace_from = UINT64_MAX,
+        .spoil = UINT64_MAX,
+    };
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (!parse(argc, argv, &l->o)) {
+        fprintf(stderr, "lock_boot: see the first lines of tests/diff/lock_boot.c\n");
+        free(l);
+        return 2;
+    }
+    l->o.vm.dbt.single = l->o.vm.dbt.count = true;
+    int rc = 2;
+    if (dbt_engine.probe(&e) < 0) {
+        printf("skipped: this host cannot run the translator: %s\n", e.text);
+        rc = LOCK_SKIP;
+    } else if (build(l, &e) < 0) {
+        fprintf(stderr, "lock_boot: [%s] %s\n", e.id, e.text);
+    } else {
+        rc = run(l);
+    }
+    destroy(&l->dbt);
+    destroy(&l->ref);
+    free(l);
+    return rc;
+}
