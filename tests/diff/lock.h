@@ -44,9 +44,10 @@ struct lock_place lock_distance(struct lock_place now, struct lock_place then);
 
 /* Interpret on `a` until it has come as far as `b`, which has covered `distance` since both were
  * equal; from_a is a's place then. `ended`: b's run() came back with something else than
- * EXIT_ATTENTION, and a has to get there, too. False: it cannot be brought there, so the two
- * differ. *x is a's last exit. */
+ * EXIT_ATTENTION, and a has to get there, too. `exact`: instruction by instruction; otherwise
+ * faster, and where it fails a may have gone beyond the place. False: it cannot be brought there,
+ * so the two differ. *x is a's last exit. */
 bool lock_follow(struct x86_vcpu *a, const struct x86_vcpu *b, struct lock_place from_a,
-                 struct lock_place distance, bool ended, struct vm_exit *x);
+                 struct lock_place distance, bool ended, bool exact, struct vm_exit *x);
 
 #endif

@@ -3,20 +3,23 @@
  * compares them after every translation.
  *
  *   lock_boot --kernel FILE [--initrd FILE] [--append STRING] [--mem MIB] [--until TEXT]
- *             [--blocks N] [--memory-every N] [--full-every N] [--view auto|window|flat]
- *             [--cache MIB] [--no-adapt] [--one] [--trace-from N] [--spoil N]
+ *             [--stretch N] [--steps N] [--memory-every N] [--full-every N]
+ *             [--view auto|window|flat] [--cache MIB] [--no-adapt] [--one] [--trace-from N]
+ *             [--spoil N] [--verbose]
  *
  * Both are complete machines of the board "pc" with virtual clocks, driven from here without
- * threads. The translator runs one translation; then the interpreter goes as far; then both clocks
- * advance by the same time, so that timers, and with them interrupts, come between the same two
- * instructions. General registers and flags are compared each time, all registers every
- * --full-every translations, RAM every --memory-every of them and at the end, and so is what the
- * consoles took. It ends with the guest, or once its console shows --until.
+ * threads. In a step the translator runs one translation, or --stretch N instructions' worth of
+ * them; then the interpreter goes as far; then both clocks advance by the same time, so that
+ * timers, and with them interrupts, come between the same two instructions. General registers and
+ * flags are compared after each step, all registers every --full-every steps, RAM every
+ * --memory-every steps and at the end, and so is what the consoles took. It ends with the guest,
+ * after --steps, or once the console shows --until.
  *
- * A difference is found in the same place again: --trace-from N prints the translations made from
- * number N on, with smaller intervals the first wrong one. --spoil N flips a bit of the
- * translator's eax after N translations, to see that a difference is found. Exit status: 0 equal, 1
- * not, 2 usage or set-up, 77 this host cannot. */
+ * All that repeats exactly. --trace-from N prints the translations made from step N on; with
+ * smaller intervals that is the wrong one. --spoil N flips a bit of the translator's eax after
+ * step N, to see that a difference is found.
+ *
+ * Exit status: 0 equal, 1 not, 2 usage or set-up, 77 this host cannot. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -50,13 +53,14 @@ struct machine {
 struct options {
     struct vm_config vm;
     const char *until;
-    uint64_t blocks, memory_every, full_every, trace_from, spoil;
+    uint64_t stretch, steps, memory_every, full_every, trace_from, spoil;
+    bool verbose;
 };
 
 struct lock_boot {
     struct options o;
     struct machine ref, dbt;
-    uint64_t blocks, instructions, exceptions, interrupts;
+    uint64_t steps, translations, instructions, exceptions, interrupts;
 };
 
 /* ---- consoles ---------------------------------------------------------------------------------
@@ -124,8 +128,7 @@ static void destroy(struct machine *m)
 
 static void where(const struct lock_boot *l, const char *what)
 {
-    printf("%s after translation %" PRIu64 ", instruction %" PRIu64 "\n", what, l->blocks,
-           l->instructions);
+    printf("%s after step %" PRIu64 ", instruction %" PRIu64 "\n", what, l->steps, l->instructions);
 }
 
 static void print_states(struct lock_boot *l, bool all)
@@ -139,7 +142,7 @@ static void print_states(struct lock_boot *l, bool all)
 static bool same_registers(struct lock_boot *l, uint64_t pc)
 {
     struct lock_state a, b;
-    if (l->blocks % l->o.full_every) {
+    if (l->steps % l->o.full_every) {
         if (lock_same_quick(l->ref.v, l->dbt.v))
             return true;
     } else {
@@ -209,31 +212,46 @@ static int serve_both(struct lock_boot *l, const struct vm_exit *xa, const struc
 
 static void spoil(struct lock_boot *l)
 {
-    if (l->blocks == l->o.spoil)
+    if (l->steps == l->o.spoil)
         l->dbt.v->gpr[X86_EAX] ^= 1;
+}
+
+/* The translator's half of a step; returns how far it came. */
+static struct lock_place run_ahead(struct lock_boot *l, struct vm_exit *x)
+{
+    struct vcpu *v = l->dbt.vm.vcpu;
+    struct lock_place d;
+    bool half;
+    do {
+        uint64_t hidden = v->stats.fault_hidden;
+        *x = (struct vm_exit){.kind = EXIT_ATTENTION};
+        dbt_engine.run(v, x);
+        l->translations++;
+        d = lock_distance(lock_place(l->dbt.v), l->dbt.at);
+        /* A view was filled: a repeated instruction may be half done. */
+        half = v->stats.fault_hidden != hidden;
+    } while (x->kind == EXIT_ATTENTION && !(v->attention & (ATTN_STOP | ATTN_RESET)) &&
+             (half || d.retired < l->o.stretch));
+    l->dbt.at = lock_place(l->dbt.v);
+    return d;
 }
 
 /* 1: go on; 0: both have ended; -1: a difference. */
 static int step(struct lock_boot *l)
 {
-    struct vm_exit xa, xb = {.kind = EXIT_ATTENTION};
+    struct vm_exit xa, xb;
     uint64_t pc = l->dbt.v->eip;
-    if (l->blocks == l->o.trace_from)
+    if (l->steps == l->o.trace_from)
         l->dbt.vm.vcpu->trace |= TRACE_BLOCKS;
-    uint64_t hidden = l->dbt.vm.vcpu->stats.fault_hidden;
-    dbt_engine.run(l->dbt.vm.vcpu, &xb);
-    if (xb.kind == EXIT_ATTENTION && l->dbt.vm.vcpu->stats.fault_hidden != hidden)
-        return 1; /* a view was filled; a repeated instruction may be half done */
-    struct lock_place now = lock_place(l->dbt.v), distance = lock_distance(now, l->dbt.at);
-    l->dbt.at = now;
-    l->blocks++;
+    struct lock_place distance = run_ahead(l, &xb);
+    l->steps++;
     l->instructions += distance.retired;
     l->exceptions += distance.exceptions;
     l->interrupts += distance.interrupts;
     spoil(l);
     x86_fpu_park(l->dbt.v); /* the interpreter needs the host's registers */
-    bool there =
-        lock_follow(l->ref.v, l->dbt.v, l->ref.at, distance, xb.kind != EXIT_ATTENTION, &xa);
+    bool there = lock_follow(l->ref.v, l->dbt.v, l->ref.at, distance, xb.kind != EXIT_ATTENTION,
+                             !l->o.stretch, &xa);
     l->ref.at = lock_place(l->ref.v);
     if (!there) {
         where(l, "the interpreter took another way");
@@ -241,7 +259,7 @@ static int step(struct lock_boot *l)
         print_states(l, true);
         return -1;
     }
-    if (!same_registers(l, pc) || (l->blocks % l->o.memory_every == 0 && !same_memory(l)))
+    if (!same_registers(l, pc) || (l->steps % l->o.memory_every == 0 && !same_memory(l)))
         return -1;
     uint64_t ns = (distance.retired ? distance.retired : 1) * VIRTUAL_NS_PER_INSTRUCTION;
     clock_advance(l->ref.vm.clock, ns);
@@ -254,24 +272,36 @@ static bool shown(const struct lock_boot *l)
     return l->o.until && l->dbt.console->text && strstr(l->dbt.console->text, l->o.until);
 }
 
+static void progress(const struct lock_boot *l)
+{
+    if (l->o.verbose && l->steps % 1000000 == 0)
+        printf("%" PRIu64 " steps, %" PRIu64 " instructions, %zu bytes of console output\n",
+               l->steps, l->instructions, l->dbt.console->len);
+}
+
+static bool same_end(struct lock_boot *l)
+{
+    l->o.full_every = 1;
+    return same_registers(l, l->dbt.v->eip) && same_memory(l) && same_consoles(l);
+}
+
 static int run(struct lock_boot *l)
 {
     int r = 1;
     size_t seen = 0;
     bool found = false;
-    while (r == 1 && !found && l->blocks < l->o.blocks) {
+    while (r == 1 && !found && l->steps < l->o.steps) {
         r = step(l);
         if (l->dbt.console->len != seen)
             found = shown(l);
         seen = l->dbt.console->len;
+        progress(l);
     }
-    bool good = r >= 0 && same_memory(l) && same_consoles(l);
-    if (good)
-        print_states(l, false);
-    printf("%" PRIu64 " instructions in %" PRIu64 " translations, %" PRIu64 " exceptions, %" PRIu64
-           " interrupts, %zu bytes of console output: %s\n",
-           l->instructions, l->blocks, l->exceptions, l->interrupts, l->dbt.console->len,
-           good ? "equal" : "different");
+    bool good = r >= 0 && same_end(l);
+    printf("%" PRIu64 " instructions in %" PRIu64 " translations run, %" PRIu64 " steps, %" PRIu64
+           " exceptions, %" PRIu64 " interrupts, %zu bytes of console output: %s\n",
+           l->instructions, l->translations, l->steps, l->exceptions, l->interrupts,
+           l->dbt.console->len, good ? "equal" : "different");
     if (!good)
         printf("console:\n%s\n", l->dbt.console->text ? l->dbt.console->text : "");
     if (l->o.until && !found && good) {
@@ -333,7 +363,12 @@ static bool option(struct options *o, int ch)
         o->vm.dbt.cache_bytes = number(optarg, &x) ? x * MIB : 0;
         return o->vm.dbt.cache_bytes;
     case 'b':
-        return number(optarg, &o->blocks);
+        return number(optarg, &o->steps);
+    case 'S':
+        return number(optarg, &o->stretch);
+    case 'V':
+        o->verbose = true;
+        return true;
     case 'M':
         return number(optarg, &o->memory_every) && o->memory_every;
     case 'F':
@@ -354,7 +389,9 @@ static bool parse(int argc, char **argv, struct options *o)
                                           {"append", required_argument, NULL, 'a'},
                                           {"mem", required_argument, NULL, 'm'},
                                           {"until", required_argument, NULL, 'u'},
-                                          {"blocks", required_argument, NULL, 'b'},
+                                          {"steps", required_argument, NULL, 'b'},
+                                          {"stretch", required_argument, NULL, 'S'},
+                                          {"verbose", no_argument, NULL, 'V'},
                                           {"memory-every", required_argument, NULL, 'M'},
                                           {"full-every", required_argument, NULL, 'F'},
                                           {"view", required_argument, NULL, 'v'},
@@ -385,7 +422,7 @@ int main(int argc, char **argv)
         return 2;
     l->o = (struct options){
         .vm = {.board = boards[0], .clock = CLOCK_VIRTUAL, .ram_bytes = 128 * MIB, .append = ""},
-        .blocks = UINT64_MAX,
+        .steps = UINT64_MAX,
         .memory_every = 2000000,
         .full_every = 64,
         .trace_from = UINT64_MAX,

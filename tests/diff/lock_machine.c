@@ -368,11 +368,11 @@ void lock_machine_run(struct lock_machine *m, struct vm_exit *x)
 
 #define ENTRY_ACCESSED 0x20
 
-/* Which of several accesses comes first is the processor's choice: when one faults, it may have
- * marked the other's page accessed. */
+/* Engines may mark pages accessed early, as processors do. Which of several accesses comes first is
+ * the processor's choice, too: when one faults, the other's page may have been marked. */
 static bool only_accessed(const struct lock_program *p, uint8_t x, uint8_t y)
 {
-    return lock_several_accesses(p) && (x ^ y) == ENTRY_ACCESSED;
+    return (x ^ y) == ENTRY_ACCESSED && ((y & ENTRY_ACCESSED) || lock_several_accesses(p));
 }
 
 /* Part of what an instruction stored says where the FPU last ran. That goes to OR_SAVE. */
@@ -407,17 +407,19 @@ static bool same_range(const struct lock_machine *a, const struct lock_machine *
 }
 
 bool lock_machine_same_memory(const struct lock_machine *a, const struct lock_machine *b,
-                              const struct lock_program *p, FILE *out)
+                              const struct lock_program *p, bool *marked, FILE *out)
 {
     unsigned n = 2 * p->space + (p->cpl == 3);
+    uint32_t tables = a->space[n].tables, bytes = a->space[n].bytes;
     bool io = a->io.count == b->io.count && a->io.digest == b->io.digest;
     if (out && !io)
         fprintf(out, "    devices saw %llu and %llu accesses, digests %llx and %llx\n",
                 (unsigned long long)a->io.count, (unsigned long long)b->io.count,
                 (unsigned long long)a->io.digest, (unsigned long long)b->io.digest);
     bool memory = same_range(a, b, p, 0, LOCK_COMPARED, out);
-    bool tables = same_range(a, b, p, a->space[n].tables, a->space[n].bytes, out);
-    return memory && tables && io;
+    *marked |= memcmp(phys_page(a->mem, (gpfn_t){tables >> 12}).host,
+                      phys_page(b->mem, (gpfn_t){tables >> 12}).host, bytes) != 0;
+    return same_range(a, b, p, tables, bytes, out) && memory && io;
 }
 
 /* ---- life -------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ struct lock_program {
     uint32_t len, stop; /* offset of the int3 that ends it */
     uint8_t code[512];
 };
-/* It may leave accessed bits in page tables that the other side has not: load new ones next. */
+/* Contains one of the oracle's or_several_accesses(). */
 bool lock_several_accesses(const struct lock_program *p);
 
 struct lock_io { /* what its devices have seen */
@@ -95,8 +95,9 @@ void lock_machine_free(struct lock_machine *m);
 void lock_machine_load(struct lock_machine *m, const struct lock_program *p);
 /* Run the engine once. */
 void lock_machine_run(struct lock_machine *m, struct vm_exit *x);
-/* All that programs can change, and the page tables of the program's space. */
+/* All that programs can change, and the page tables of the program's space. Accessed bits that an
+ * engine set early are accepted; *marked is then set, and new tables are due. */
 bool lock_machine_same_memory(const struct lock_machine *a, const struct lock_machine *b,
-                              const struct lock_program *p, FILE *out);
+                              const struct lock_program *p, bool *marked, FILE *out);
 
 #endif

@@ -114,8 +114,9 @@ static bool same_registers(const struct lock_machine *a, const struct lock_machi
     return false;
 }
 
-static bool same_end(struct lock_machine *a, struct lock_machine *b, const struct lock_program *p,
-                     const struct vm_exit *xa, const struct vm_exit *xb, uint64_t pc, FILE *out)
+static bool same_end(const struct lock_machine *a, const struct lock_machine *b,
+                     const struct lock_program *p, const struct vm_exit *xa,
+                     const struct vm_exit *xb, uint64_t pc, bool *marked, FILE *out)
 {
     if (xa->kind != xb->kind) {
         say(out, b, "exits differ", pc);
@@ -125,11 +126,11 @@ static bool same_end(struct lock_machine *a, struct lock_machine *b, const struc
     }
     if (!same_registers(a, b, pc, out))
         return false;
-    if (lock_machine_same_memory(a, b, p, NULL))
+    if (lock_machine_same_memory(a, b, p, marked, NULL))
         return true;
     say(out, b, "memory differs", pc);
     if (out)
-        lock_machine_same_memory(a, b, p, out);
+        lock_machine_same_memory(a, b, p, marked, out);
     return false;
 }
 
@@ -155,7 +156,7 @@ static enum outcome run_in_step(struct lock_random *l, struct lock_machine *a,
         spoil(l, b, p);
         struct lock_place now = lock_place(b->v), distance = lock_distance(now, from_b);
         from_b = now;
-        bool there = lock_follow(a->v, b->v, from_a, distance, xb.kind != EXIT_ATTENTION, xa);
+        bool there = lock_follow(a->v, b->v, from_a, distance, xb.kind != EXIT_ATTENTION, true, xa);
         from_a = lock_place(a->v);
         l->tally.steps++;
         if (!there) {
@@ -164,7 +165,7 @@ static enum outcome run_in_step(struct lock_random *l, struct lock_machine *a,
             return DIFFERENT;
         }
         if (xb.kind != EXIT_ATTENTION)
-            return same_end(a, b, p, xa, &xb, pc, out) ? EQUAL : DIFFERENT;
+            return same_end(a, b, p, xa, &xb, pc, &l->retable, out) ? EQUAL : DIFFERENT;
         if (!same_registers(a, b, pc, out))
             return DIFFERENT;
         if (lock_distance(now, b->start).retired > MAX_WORK)
@@ -180,7 +181,7 @@ static enum outcome run_freely(struct lock_random *l, struct lock_machine *a,
     struct vm_exit xb;
     lock_machine_run(b, &xb);
     spoil(l, b, p);
-    return same_end(a, b, p, xa, &xb, p->at, out) ? EQUAL : DIFFERENT;
+    return same_end(a, b, p, xa, &xb, p->at, &l->retable, out) ? EQUAL : DIFFERENT;
 }
 
 static void add_to_tally(struct lock_random *l, const struct lock_program *p)
@@ -196,7 +197,7 @@ static void add_to_tally(struct lock_random *l, const struct lock_program *p)
         or_generator_completed(l->gen, &p->c);
 }
 
-/* Under every engine. `out`: where to tell about the first difference, or NULL. */
+/* Under every engine. `out`: where to tell about a difference, or NULL. */
 static enum outcome run_program(struct lock_random *l, const struct lock_program *p, FILE *out)
 {
     struct vm_exit xa = {.kind = EXIT_ATTENTION};
@@ -236,25 +237,34 @@ static void trace(struct lock_random *l)
             l->m[i]->vcpu->trace |= TRACE_BLOCKS;
 }
 
+/* The next program, with what it needs because of the last one. */
+static void next_program(struct lock_random *l, uint64_t index, struct lock_program *p)
+{
+    lock_generate(l->gen, l->opt.seed, index, p);
+    p->retable |= l->retable;
+    l->retable = false;
+}
+
 /* Again, with the translations: alone, or after all that came before. */
 static void explain(struct lock_random *l, const struct lock_program *p)
 {
     struct err e;
     uint64_t i = p->c.index - (p->c.index - l->opt.first) % GENERATION;
-    fflush(stdout);
     if (new_machines(l, &e))
         return;
     trace(l);
     if (run_program(l, p, stdout) == DIFFERENT || new_machines(l, &e))
         return;
     printf("alone it passes; again from program %" PRIu64 " on\n", i);
+    l->retable = false;
     for (; i < p->c.index; i++) {
         struct lock_program q;
-        lock_generate(l->gen, l->opt.seed, i, &q);
+        next_program(l, i, &q);
         run_program(l, &q, NULL);
     }
     trace(l);
-    run_program(l, p, stdout);
+    if (run_program(l, p, stdout) != DIFFERENT)
+        printf("it passes\n");
 }
 
 static void report(struct lock_random *l, const struct lock_program *p)
@@ -263,7 +273,6 @@ static void report(struct lock_random *l, const struct lock_program *p)
            p->c.index);
     lock_print_program(p, stdout);
     explain(l, p);
-    fflush(stdout);
 }
 
 static int run_all(struct lock_random *l, struct err *e)
@@ -273,14 +282,12 @@ static int run_all(struct lock_random *l, struct err *e)
         struct lock_program p;
         if (n % GENERATION == 0 && new_machines(l, e))
             return -e->errnum;
-        lock_generate(l->gen, l->opt.seed, l->opt.first + n, &p);
-        p.retable |= l->retable;
-        l->retable = lock_several_accesses(&p);
+        next_program(l, l->opt.first + n, &p);
         if (l->opt.verbose) {
             printf("program %" PRIu64 "\n", p.c.index);
             lock_print_program(&p, stdout);
         }
-        enum outcome r = run_program(l, &p, l->opt.verbose ? stdout : NULL);
+        enum outcome r = run_program(l, &p, stdout);
         t->passed += r == EQUAL;
         t->endless += r == ENDLESS;
         t->failed += r == DIFFERENT;

@@ -159,20 +159,24 @@ struct lock_place lock_distance(struct lock_place now, struct lock_place then)
                                now.interrupts - then.interrupts};
 }
 
-/* Interpret one instruction, or deliver one exception. True if a repeated string instruction took
- * a pause: the interpreter counts each stretch as an instruction, generated code only the whole. */
-static bool step(struct x86_vcpu *v, struct vm_exit *x)
+/* Interpret up to n instructions, or deliver one exception. A repeated string instruction may take
+ * pauses: the interpreter counts each stretch as an instruction, generated code only the whole.
+ * True if there was one at the end. */
+static bool step(struct x86_vcpu *v, uint64_t n, struct vm_exit *x)
 {
     uint64_t eip = v->eip, si = v->gpr[X86_ESI], di = v->gpr[X86_EDI];
-    x86_isa.interpret(&v->base, 1, x);
+    x86_isa.interpret(&v->base, n, x);
     return v->eip == eip && (v->gpr[X86_ESI] != si || v->gpr[X86_EDI] != di);
 }
 
-/* So the reference may be up to `pauses` instructions ahead by its own count. */
+/* Pauses that go unnoticed in a long stretch. */
+#define MOST_PAUSES 4096
+
+/* So the reference may be ahead by its own count; where it is then shows in the registers. */
 bool lock_follow(struct x86_vcpu *a, const struct x86_vcpu *b, struct lock_place from_a,
-                 struct lock_place distance, bool ended, struct vm_exit *x)
+                 struct lock_place distance, bool ended, bool exact, struct vm_exit *x)
 {
-    int64_t pauses = 0;
+    int64_t pauses = exact ? 0 : MOST_PAUSES;
     *x = (struct vm_exit){.kind = EXIT_ATTENTION};
     for (;;) {
         struct lock_place d = lock_distance(lock_place(a), from_a);
@@ -186,6 +190,6 @@ bool lock_follow(struct x86_vcpu *a, const struct x86_vcpu *b, struct lock_place
             return true;
         if (x->kind != EXIT_ATTENTION)
             return false;
-        pauses += step(a, x);
+        pauses += step(a, exact || ahead >= 0 ? 1 : (uint64_t)-ahead, x);
     }
 }

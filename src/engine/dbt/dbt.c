@@ -204,6 +204,7 @@ static bool enter_thread(struct dbt *d, struct vm_exit *x)
         return false;
     }
     d->entered = pthread_self();
+    d->entered_tid = (int)gettid();
     d->has_entered = true;
     return true;
 }
@@ -215,7 +216,7 @@ static void run(struct vcpu *v, struct vm_exit *x)
     atomic_store(&v->runner, pthread_self());
     if (!enter_thread(d, x))
         return;
-    atomic_store(&d->tid, (int)gettid());
+    atomic_store(&d->tid, d->entered_tid);
     d->link_at = 0;
     while (round_trip(d, x))
         if (unlikely(d->o.single))

@@ -68,6 +68,7 @@ struct dbt {
     uint32_t link_at;  /* rel32 that asked for its target, 0: none */
     pthread_t entered; /* thread that has our handler of host faults */
     bool has_entered;
+    int entered_tid;
     uint64_t slice;    /* instructions to interpret when the state is unfit */
     uint64_t bad_code; /* guest pc of code that --dbt check found fault with, plus 1; 0: none */
 
