@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Shadow views against the page walk, at random: after every flush that the architecture asks for,
  * a view shows nothing that x86_walk() would not grant, and never a supervisor's page to the user.
- */
+ * With traced tables nothing is flushed, and that goes for the views of all address spaces. */
 #include "x86_shadow_rig.h"
 
 #define SLOTS  24u /* linear pages that the test uses */
@@ -66,13 +66,33 @@ static void check(struct rig *r)
         }
 }
 
+/* The user views of all address spaces, each against its own tables. */
+static void check_all(struct rig *r)
+{
+    uint32_t cr3 = r->v->cr3;
+    for (unsigned n = 0; n < SPACES; n++)
+        for (unsigned k = 1; k < SHADOW_SPACES; k++) {
+            const struct space *sp = &r->s->space[k];
+            if (sp->key != DIRECTORY(n))
+                continue;
+            r->v->cr3 = DIRECTORY(n);
+            for (unsigned i = 0; i < SLOTS; i++) {
+                uint32_t lin = slot_lin(i);
+                check_page(r, sp, lin, window_shows(r, sp, lin, false),
+                           window_shows(r, sp, lin, true));
+                check_page(r, sp, lin, flat_shows(r, sp, lin, false), flat_shows(r, sp, lin, true));
+            }
+        }
+    r->v->cr3 = cr3;
+}
+
 /* Change an entry as a guest does: with the flush that belongs to it. */
 static void change_entry(struct rig *r, uint64_t *seed)
 {
     unsigned dir = rnd(seed) % SPACES;
     uint32_t lin = slot_lin(rnd(seed) % SLOTS), cr3 = r->v->cr3;
     map_in(r, DIRECTORY(dir), lin, random_entry(seed));
-    if (DIRECTORY(dir) == (cr3 & ~0xfffu))
+    if (DIRECTORY(dir) == (cr3 & ~0xfffu) && !r->s->tables)
         x86_tlb_flush_page(r->v, lin);
 }
 
@@ -81,7 +101,8 @@ static void change_rights_of_table(struct rig *r, uint64_t *seed)
     uint32_t dir = DIRECTORY(rnd(seed) % SPACES), at = pde_at(dir, slot_lin(rnd(seed) % SLOTS));
     static const uint32_t flip[] = {RW, US, A, P, 0x800};
     poke(r->v, at, peek(r->v, at, 4) ^ flip[rnd(seed) % ARRAY_LEN(flip)], 4);
-    x86_tlb_flush(r->v, false);
+    if (!r->s->tables)
+        x86_tlb_flush(r->v, false);
 }
 
 static void watch_page(struct rig *r, uint64_t *seed)
@@ -157,6 +178,8 @@ static void random_tables(void **state)
         if (!(r->v->cr0 & CR0_PG))
             continue;
         check(r);
+        if (r->s->tables)
+            check_all(r);
     }
 }
 
@@ -166,6 +189,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(random_tables, rig_make, rig_free),
         cmocka_unit_test_setup_teardown(random_tables, rig_make_flat, rig_free),
         cmocka_unit_test_setup_teardown(random_tables, rig_make_auto, rig_free),
+        cmocka_unit_test_setup_teardown(random_tables, rig_make_traced, rig_free),
+        cmocka_unit_test_setup_teardown(random_tables, rig_make_flat_traced, rig_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

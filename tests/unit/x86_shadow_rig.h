@@ -78,7 +78,7 @@ static inline void enter(struct rig *r)
         assert_int_equal(r->v->gen.view, r->v->gen.window | 12);
 }
 
-static inline int rig_make_with(void **state, enum dbt_view view)
+static inline int rig_make_from(void **state, const struct dbt_options *o)
 {
     void *machine = NULL;
     if (machine_make(&machine))
@@ -91,9 +91,8 @@ static inline int rig_make_with(void **state, enum dbt_view view)
         poke(r->v, at, at >> PAGE_SHIFT, at < DATA_AT && at >= 0x1000 ? 0 : 4);
     if (phys_map_rom(r->m->mem, ROM_AT, 4 * MIB - 64 * KIB, 64 * KIB, NULL))
         return -1;
-    struct dbt_options o = {.view = view};
     struct dbt_hooks h = {r, on_code_unmapped, on_space_dropped};
-    r->s = x86_shadow_new(r->v, &o, &h, NULL);
+    r->s = x86_shadow_new(r->v, o, &h, NULL);
     r->v->cr3 = DIRECTORY(0);
     rig_control(r, CR0_PG | CR0_WP, 0);
     *state = r;
@@ -102,6 +101,10 @@ static inline int rig_make_with(void **state, enum dbt_view view)
     enter(r);
     r->dropped = 0;
     return 0;
+}
+static inline int rig_make_with(void **state, enum dbt_view view)
+{
+    return rig_make_from(state, &(struct dbt_options){.view = view});
 }
 static inline int rig_make(void **state)
 {
@@ -115,12 +118,23 @@ static inline int rig_make_auto(void **state)
 {
     return rig_make_with(state, DBT_VIEW_AUTO);
 }
+static inline int rig_make_traced(void **state)
+{
+    return rig_make_from(state,
+                         &(struct dbt_options){.view = DBT_VIEW_WINDOW, .trace_tables = true});
+}
+static inline int rig_make_flat_traced(void **state)
+{
+    return rig_make_from(state, &(struct dbt_options){.view = DBT_VIEW_FLAT, .trace_tables = true});
+}
 
 static inline int rig_free(void **state)
 {
     struct rig *r = *state;
     void *machine = r->m;
     x86_shadow_free(r->s);
+    for (uint64_t n = 0; n < 4 * MIB >> PAGE_SHIFT; n++) /* tables are given back */
+        assert_int_equal(phys_page(r->m->mem, (gpfn_t){n}).wp & WP_PAGE_TABLE, 0);
     test_free(r);
     return machine_free(&machine);
 }

@@ -7,7 +7,8 @@
  * threads, forms that could not be had. A change of privilege is the difference between v->user
  * and x86_shadow.user.
  *
- * A CR3 load checks what space 0 and the user space of that CR3 show (shadow_space.c). Control bits
+ * A CR3 load checks what space 0 and the user space of that CR3 show (shadow_space.c), unless the
+ * tables are traced (shadow_trace.c): then views are right at any time. Control bits
  * that change what every table means drop all spaces. CR0.PE is none of them: paging cannot be on
  * without it.
  *
@@ -92,9 +93,10 @@ static struct space *oldest_space(struct x86_shadow *s, bool with_records,
     return oldest;
 }
 
-static void space_give_up(struct x86_shadow *s, struct space *sp)
+void shadow_give_up(struct x86_shadow *s, struct space *sp)
 {
     space_clear(s, sp);
+    trace_space_end(s, sp);
     sp->key = KEY_NONE;
     sp->stamp = sp->ran = 0;
     sp->promoted = sp->no_window = false;
@@ -113,7 +115,7 @@ static struct space *user_space(struct x86_shadow *s, uint64_t key)
             return &s->space[i];
     struct space *sp = oldest_space(s, false, s->owner);
     if (sp->key != KEY_NONE) {
-        space_give_up(s, sp);
+        shadow_give_up(s, sp);
         s->stats.spaces_recycled++;
     }
     sp->key = key;
@@ -143,7 +145,7 @@ static void change_mode(struct x86_shadow *s)
     space_clear(s, &s->space[0]);
     for (unsigned i = 1; i < SHADOW_SPACES; i++)
         if (s->space[i].key != KEY_NONE)
-            space_give_up(s, &s->space[i]);
+            shadow_give_up(s, &s->space[i]);
     s->owner = NULL;
     memset(s->flips, 0, sizeof s->flips);
     set_mode(s);
@@ -159,6 +161,10 @@ static void follow_tables(struct x86_shadow *s, bool global)
         s->foreign_epoch++;
     }
     s->owner->stamp = ++s->stamp;
+    if (s->tables) {
+        trace_follow(s);
+        return;
+    }
     space_validate(s, &s->space[0], global);
     space_validate(s, s->owner, true);
 }
@@ -234,6 +240,8 @@ static void refresh(struct x86_shadow *s)
     bool entering = s->v->user && !s->user;
     if (pending & PEND_FLUSH)
         follow_tables(s, pending & PEND_GLOBAL);
+    if (pending & PEND_STORED)
+        trace_drain(s);
     if (pending & PEND_PROTECT)
         shadow_protect_all(s);
     switch_space(s);
@@ -264,6 +272,8 @@ static void tlb_flushed(void *opaque, bool keep_global)
 static void tlb_page_flushed(void *opaque, uint32_t lin)
 {
     struct x86_shadow *s = opaque;
+    if (s->tables)
+        return; /* it went when the entry was changed */
     space_drop_page(s, &s->space[0], lin);
     if (s->owner)
         space_drop_page(s, s->owner, lin);
@@ -339,9 +349,10 @@ struct x86_shadow *x86_shadow_new(struct x86_vcpu *v, const struct dbt_options *
     s->writers = MAP_FAILED;
     s->writer = MAP_FAILED;
     s->watcher = (struct wp_watcher){.changed = reasons_changed, .opaque = s};
-    wp_watch(v->base.mem, &s->watcher);
     v->gen.shadow = s;
-    if (make_spaces(s, e) < 0 || make_views(s, e) < 0) {
+    bool good = trace_open(s, e) == 0 && make_spaces(s, e) == 0 && make_views(s, e) == 0;
+    wp_watch(v->base.mem, &s->watcher);
+    if (!good) {
         x86_shadow_free(s);
         return NULL;
     }
@@ -358,6 +369,7 @@ void x86_shadow_free(struct x86_shadow *s)
         return;
     s->v->shadow = (struct x86_shadow_hooks){0};
     s->v->gen = (struct x86_gen){.gs_current = s->v->gen.gs_current};
+    trace_close(s);
     wp_unwatch(s->v->base.mem, &s->watcher);
     for (unsigned i = 0; i < SHADOW_SPACES; i++) {
         struct space *sp = &s->space[i];

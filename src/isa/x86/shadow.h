@@ -6,8 +6,10 @@
  * remembers for each linear page that it shows which page-table entries said so, and is checked
  * against guest memory when CR3 is loaded or the TLB flushed; what still holds stays, so that
  * switching between processes costs nanoseconds a page instead of a refill. Like a TLB it may lag
- * behind the tables in between. A space has up to two forms: a window (mem/window.h) and a table of
- * addends (mem/flat.h). vCPU thread only, except x86_shadow_protect through wp_watcher (see there).
+ * behind the tables in between. With dbt_options.trace_tables stores to the tables are seen when
+ * they happen instead, and it never does. A space has up to two forms: a window (mem/window.h) and
+ * a table of addends (mem/flat.h). vCPU thread only, except x86_shadow_protect through wp_watcher
+ * (see there).
  */
 #ifndef RING3_ISA_X86_SHADOW_H
 #define RING3_ISA_X86_SHADOW_H
@@ -48,6 +50,8 @@ struct x86_shadow_stats {
     uint64_t validations, validated_pages, stale_pages;
     uint64_t spaces_recycled, promotions;
     uint64_t protects; /* pages made read-only for a write-protection reason */
+    /* With traced tables: pages that are now, those that ever were, stores to them. */
+    uint64_t traced_now, traced, table_stores;
 };
 const struct x86_shadow_stats *x86_shadow_stats(const struct x86_shadow *s);
 

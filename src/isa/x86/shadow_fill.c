@@ -267,10 +267,11 @@ static enum dbt_verdict fill(struct x86_shadow *s, const struct demand *d, const
         .may_write = (entries_rights(n) & ENT_RW) || (own && !(v->cr0 & CR0_WP)),
         .keep_global = own && s->paging && (v->cr4 & CR4_PGE) && !user_page,
     };
-    if (d->write && !page_writable(&f, n->pte, p))
-        return DBT_INTERPRET; /* CR0.WP is clear and the view is the user's */
     f.r = shadow_record(s, d->sp, d->lin, n);
     unsigned i = page_index(s, d->lin);
+    p.wp = phys_page(v->base.mem, gpa_page(w->gpa)).wp; /* this may be the very table */
+    if (d->write && !page_writable(&f, n->pte, p))
+        return DBT_INTERPRET; /* or CR0.WP is clear and the view is the user's */
     if (!f.r || region_gpfn(s, f.r, i).n != gpa_page(w->gpa).n)
         return DBT_INTERPRET;
     if (d->form == PG_FLAT)

@@ -4,6 +4,7 @@
  *   shadow.c        life, which space is current, prepare()
  *   shadow_space.c  records of what a space shows: keeping, checking against guest memory, dropping
  *   shadow_fill.c   showing more: faults, instruction fetch
+ *   shadow_trace.c  `--dbt trace-tables`: stores to page tables are seen when they happen
  *
  * A space keeps a record per region: the linear addresses behind one page-directory entry, 4 MiB
  * or 2 MiB with PAE. For each page of it the record says in which forms the page is shown and the
@@ -12,6 +13,7 @@
 #ifndef RING3_ISA_X86_SHADOW_INTERNAL_H
 #define RING3_ISA_X86_SHADOW_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "isa/x86/mmu.h"
@@ -55,9 +57,12 @@ struct region {
     uint32_t used, nonglobal;    /* pages with a state; those of them that CR3 loads flush */
     uint8_t churn;               /* pages lately flushed one by one, see fill_window() */
     bool large;                  /* no page table: page i is frame + i */
-    uint64_t pde;                /* what this record was made from, after A (and D) were set */
-    const uint8_t *table;        /* the page table in the monitor's map */
-    uint64_t frame;              /* large: physical page of the first page, before the A20 gate */
+    uint8_t stray;               /* stores to the table without effect, see shadow_trace.c */
+    uint16_t space;              /* whose record this is */
+    struct region *same_table, **table_link; /* table_uses.regions; link is NULL: not traced */
+    uint64_t pde;         /* what this record was made from, after A (and D) were set */
+    const uint8_t *table; /* the page table in the monitor's map */
+    uint64_t frame;       /* large: physical page of the first page, before the A20 gate */
     uint64_t used_map[REGION_WORDS], global_map[REGION_WORDS];
     uint8_t state[REGION_PAGES];
     union {
@@ -76,6 +81,12 @@ struct space {
     uint64_t ran;   /* TSC ticks that user code has run here, estimated */
     bool promoted;  /* lives long: gets a window */
     bool no_window; /* none can be had */
+    /* Traced tables: physical pages of the directories, one for each quarter of linear memory with
+     * PAE; the value of x86_shadow.agreement when the entries that space 0 was made from were found
+     * to be in them, too; stores to them without effect. */
+    uint32_t directory[4];
+    uint64_t agreed;
+    unsigned stray;
     struct window *window;
     struct flat *flat;
     struct region *regions;
@@ -88,6 +99,19 @@ enum {
     PEND_GLOBAL = 1 << 1,  /* global pages, too */
     PEND_PROTECT = 1 << 2, /* another thread gave some page a reason to be write-protected */
     PEND_SWITCH = 1 << 3,  /* forms of the current space changed */
+    PEND_STORED = 1 << 4,  /* another thread stored to a traced table */
+};
+
+/* Traced tables: what a physical page is used as. */
+#define NO_DIRECTORY UINT32_MAX
+struct table_uses {
+    struct region *regions; /* made from this page table */
+    uint32_t directories;   /* of spaces; a page can be several quarters' of one */
+};
+#define TRACE_FAR 64u
+struct table_store {
+    gpa_t gpa;
+    uint64_t len;
 };
 
 /* Supervisor accesses to user pages by code that is not made for them: see foreign(). */
@@ -136,6 +160,14 @@ struct x86_shadow {
 
     struct region *free_regions;
     unsigned regions;
+
+    /* Traced tables. */
+    struct table_uses *tables; /* by physical page; NULL: tables are not traced */
+    uint64_t agreement;        /* counts records made for space 0 */
+    pthread_mutex_t far_lock;
+    struct table_store far[TRACE_FAR]; /* by other threads; under far_lock */
+    unsigned far_count;                /* the same; more than TRACE_FAR: any table */
+
     struct x86_shadow_stats stats;
     struct space space[SHADOW_SPACES];
 };
@@ -147,6 +179,8 @@ bool shadow_evict_window(struct x86_shadow *s);
 /* Give back records of another space than `sp`, or of sp itself if there is no other. */
 void shadow_evict_records(struct x86_shadow *s, struct space *sp);
 bool shadow_need_flat(struct x86_shadow *s, struct space *sp);
+/* The space stands for nothing any more. Not for space 0. */
+void shadow_give_up(struct x86_shadow *s, struct space *sp);
 void shadow_update_select(struct x86_shadow *s);
 
 /* ---- shadow_space.c -------------------------------------------------------------------------- */
@@ -206,9 +240,30 @@ void space_clear(struct x86_shadow *s, struct space *sp);
 void space_window_lost(struct x86_shadow *s, struct space *sp);
 /* Compare with guest memory and drop what changed; `global`: global pages, too. */
 void space_validate(struct x86_shadow *s, struct space *sp, bool global);
+/* Compare records with directory entries [from, to) of the space `by`, and drop what changed. True
+ * if something was. */
+bool space_check_directory(struct x86_shadow *s, struct space *sp, const struct space *by,
+                           unsigned from, unsigned to);
+/* Entries [from, to) of the page table were written: drop those pages that changed. False: none of
+ * them is shown. */
+bool region_stored(struct x86_shadow *s, struct region *r, unsigned from, unsigned to);
+void region_free(struct x86_shadow *s, struct region *r); /* shows nothing by now */
 /* No writable view of this page from now on; of any page. */
 void shadow_protect(struct x86_shadow *s, gpfn_t page);
 void shadow_protect_all(struct x86_shadow *s);
+
+/* ---- shadow_trace.c -------------------------------------------------------------------------- */
+
+int trace_open(struct x86_shadow *s, struct err *e);
+void trace_close(struct x86_shadow *s);
+/* A record has been made; is about to go. */
+void trace_region(struct x86_shadow *s, const struct space *sp, struct region *r);
+void trace_region_end(struct x86_shadow *s, struct region *r);
+void trace_space_end(struct x86_shadow *s, struct space *sp);
+/* x86_shadow.owner has become current: in place of checking all it shows. */
+void trace_follow(struct x86_shadow *s);
+/* Serve what other threads queued. */
+void trace_drain(struct x86_shadow *s);
 
 /* ---- shadow_fill.c --------------------------------------------------------------------------- */
 

@@ -176,9 +176,10 @@ static void region_remove(struct x86_shadow *s, struct space *sp, struct region 
 
 /* ---- records --------------------------------------------------------------------------------- */
 
-static void region_free(struct x86_shadow *s, struct space *sp, struct region *r)
+void region_free(struct x86_shadow *s, struct region *r)
 {
-    sp->dir[r->base >> s->region_shift] = NULL;
+    trace_region_end(s, r);
+    s->space[r->space].dir[r->base >> s->region_shift] = NULL;
     *r->link = r->next;
     if (r->next)
         r->next->link = r->link;
@@ -198,6 +199,7 @@ static struct region *region_new(struct x86_shadow *s, struct space *sp, uint32_
     else if (!(r = malloc(sizeof *r)))
         return NULL;
     memset(r, 0, sizeof *r);
+    r->space = (uint16_t)sp->id;
     r->base = lin & ~((1u << s->region_shift) - 1);
     r->pde = n->pde;
     r->large = n->large;
@@ -211,6 +213,7 @@ static struct region *region_new(struct x86_shadow *s, struct space *sp, uint32_
     sp->regions = r;
     sp->dir[lin >> s->region_shift] = r;
     s->regions++;
+    trace_region(s, sp, r);
     return r;
 }
 
@@ -277,13 +280,15 @@ struct region *shadow_record(struct x86_shadow *s, struct space *sp, uint32_t li
     unsigned i = page_index(s, lin);
     if (r && !still_holds(r->pde, n->pde)) {
         region_drop_all(s, sp, r);
-        region_free(s, sp, r);
+        region_free(s, r);
         r = NULL;
     }
     if (!r && !(r = region_new(s, sp, lin, n)))
         return NULL;
     r->pde = n->pde;
     if (!r->large) {
+        if (s->tables && region_entry_now(s, r, i) != n->pte)
+            return NULL; /* another thread was faster than the trace */
         if (r->state[i] && !still_holds(region_entry(s, r, i), n->pte))
             region_drop_one(s, sp, r, i);
         region_note(s, r, i, n->pte);
@@ -313,13 +318,34 @@ void space_drop_page(struct x86_shadow *s, struct space *sp, uint32_t lin)
         for (uint64_t b_ = (r)->used_map[w_], i = 0;                                               \
              b_ && ((i = w_ * 64 + (unsigned)__builtin_ctzll(b_)), true); b_ &= b_ - 1)
 
+bool region_stored(struct x86_shadow *s, struct region *r, unsigned from, unsigned to)
+{
+    uint64_t dead[REGION_WORDS] = {0};
+    bool shown = false, any = false;
+    for (unsigned i = from; i < to; i++) {
+        uint64_t now = region_entry_now(s, r, i);
+        if (!r->state[i])
+            continue;
+        shown = true;
+        if (still_holds(region_entry(s, r, i), now)) {
+            region_note(s, r, i, now);
+            continue;
+        }
+        set_bit(dead, i, true);
+        any = true;
+    }
+    if (any)
+        region_drop(s, &s->space[r->space], r, dead);
+    return shown;
+}
+
 static void region_forget(struct x86_shadow *s, struct space *sp, struct region *r)
 {
     EACH_USED(r, i)
     {
         region_remove(s, sp, r, (unsigned)i, PG_ALL);
     }
-    region_free(s, sp, r);
+    region_free(s, r);
 }
 
 void space_clear(struct x86_shadow *s, struct space *sp)
@@ -405,6 +431,37 @@ static bool all_changed(const struct x86_shadow *s, const struct space *sp)
     return sp->regions;
 }
 
+/* Entry i of a space's directories, of which the current ones may be those of no page. */
+static uint64_t entry_of(const struct x86_shadow *s, const struct space *by, unsigned i)
+{
+    if (by == s->owner)
+        return directory_entry(s, i << s->region_shift);
+    uint32_t page = by->directory[s->pae ? i / 512 : 0];
+    const uint8_t *table = table_host(s, (uint64_t)page << PAGE_SHIFT);
+    return table ? table_entry(s, table, s->pae ? i % 512 : i) : 0;
+}
+
+bool space_check_directory(struct x86_shadow *s, struct space *sp, const struct space *by,
+                           unsigned from, unsigned to)
+{
+    bool any = false;
+    for (struct region *r = sp->regions, *next; r; r = next) {
+        unsigned i = r->base >> s->region_shift;
+        next = r->next;
+        if (i < from || i >= to)
+            continue;
+        uint64_t now = entry_of(s, by, i);
+        if (still_holds(r->pde, now)) {
+            r->pde = now;
+            continue;
+        }
+        region_drop_all(s, sp, r);
+        region_free(s, r);
+        any = true;
+    }
+    return any;
+}
+
 void space_validate(struct x86_shadow *s, struct space *sp, bool global)
 {
     s->stats.validations++;
@@ -421,7 +478,7 @@ void space_validate(struct x86_shadow *s, struct space *sp, bool global)
         if (r->used && (global || r->nonglobal))
             region_validate(s, sp, r, global);
         if (!r->used)
-            region_free(s, sp, r);
+            region_free(s, r);
     }
 }
 
