@@ -105,6 +105,9 @@ struct tb {
     bool (*translated)(void *opaque, uint16_t offset); /* has code already: end there with a link */
     enum tb_policy (*policy)(void *opaque, uint16_t offset);
     bool (*may_straddle)(void *opaque, uint16_t offset); /* may jump through the straddle slot */
+    /* The `len` bytes at a linear address of the current space, within one page, or NULL. The
+     * translation may build on them: it goes when they change or when that page shows others. */
+    const uint8_t *(*peek)(void *opaque, uint32_t lin, unsigned len);
 
     /* Made by the ISA. The translation covers guest bytes [start, end) of the page without gaps (up
      * to 4096 if it ends with an instruction that straddles, and next_end bytes of the next page if

@@ -55,6 +55,25 @@ static bool may_straddle(void *opaque, uint16_t offset)
     return t->straddle_off == offset;
 }
 
+static const uint8_t *protected_bytes(struct dbt *d, gpfn_t gpfn);
+
+static const uint8_t *peek(void *opaque, uint32_t lin, unsigned len)
+{
+    struct dbt *d = opaque;
+    uint32_t page = lin & (uint32_t)PAGE_MASK;
+    unsigned offset = lin & ~(uint32_t)PAGE_MASK;
+    gpfn_t gpfn;
+    if (d->o.no_chain || d->o.single || d->o.count || d->tb.straddle || len > PAGE_BYTES - offset ||
+        !d->isa->fetch(d->v, page, &gpfn) || gpfn.n >= PHYS_LIMIT >> PAGE_SHIFT)
+        return NULL;
+    const uint8_t *bytes = protected_bytes(d, gpfn);
+    if (!bytes ||
+        (page != d->tb.page && !pages_depend(&d->pages, d->building, page >> PAGE_SHIFT, gpfn)))
+        return NULL;
+    pages_cover(&d->pages, gpfn, offset, offset + len);
+    return bytes + offset;
+}
+
 /* ---- from struct tb into the cache ---------------------------------------------------------- */
 
 /* What a wrong translator could do harm with. */
@@ -179,6 +198,7 @@ static void translate(struct dbt *d, uint32_t tp, uint16_t offset, const uint8_t
     tb->translated = translated;
     tb->policy = policy;
     tb->may_straddle = may_straddle;
+    tb->peek = peek;
     tb->end = tb->next_end = 0;
     tb->code_len = tb->marks = tb->links = tb->tramps = 0;
     d->isa->translate(d->v, tb);
@@ -193,8 +213,9 @@ uint32_t dbt_build(struct dbt *d, uint32_t tp, uint16_t offset)
     const uint8_t *bytes = protected_bytes(d, gpfn);
     if (!bytes)
         return 0;
+    uint64_t drops = d->pages.drops;
     translate(d, tp, offset, bytes, NULL);
-    uint32_t at = commit(d);
+    uint32_t at = d->pages.drops == drops ? commit(d) : 0; /* looking at tables may write to them */
     if (!at)
         return 0;
     pages_cover(&d->pages, gpfn, d->tb.start, d->tb.end);

@@ -34,6 +34,19 @@
 /* ---- finding code -------------------------------------------------------------------------------
  */
 
+/* Does this space show what the page's code was built on? */
+static bool facts_hold(struct dbt *d, uint32_t tp)
+{
+    const struct dbt_pages *p = &d->pages;
+    for (uint32_t i = p->tpages[tp].depends; i; i = p->depends[i].next_of_tpage) {
+        gpfn_t gpfn;
+        if (!d->isa->fetch(d->v, p->depends[i].page << PAGE_SHIFT, &gpfn) ||
+            gpfn.n != p->depends[i].gpfn.n)
+            return false;
+    }
+    return true;
+}
+
 static uint32_t table_page(struct dbt *d, struct jump_table *j, const struct dbt_where *w)
 {
     uint32_t page = w->pc & (uint32_t)PAGE_MASK, tp = dbt_table_tpage(d, j, w->pc);
@@ -43,6 +56,10 @@ static uint32_t table_page(struct dbt *d, struct jump_table *j, const struct dbt
     if (!d->isa->fetch(d->v, page, &gpfn) || gpfn.n >= PHYS_LIMIT >> PAGE_SHIFT)
         return 0;
     tp = pages_tpage(&d->pages, gpfn, page, w->mode);
+    if (!facts_hold(d, tp)) {
+        tpage_clear(&d->pages, tp);
+        d->pages.tpages[tp].no_depends = true;
+    }
     uintptr_t array = (uintptr_t)tpage_array(&d->pages, tp);
     table_set(j, page >> PAGE_SHIFT,
               array - (uintptr_t)d->cache.reserve - DBT_NOTHING_OFFSET - (uint64_t)page * 4);
@@ -232,7 +249,7 @@ static void run(struct vcpu *v, struct vm_exit *x)
 static void code_unmapped(void *opaque, unsigned space, uint32_t page)
 {
     struct dbt *d = opaque;
-    tables_unmapped(&d->tables, space, page >> PAGE_SHIFT);
+    pages_unmapped(&d->pages, space, page >> PAGE_SHIFT);
 }
 
 static void space_dropped(void *opaque, unsigned space)

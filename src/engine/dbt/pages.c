@@ -50,6 +50,7 @@ static void release(void *m, uint64_t bytes)
 #define CODE_BYTES      (CODE_PAGES_MAX * sizeof(struct code_page))
 #define TPAGES_BYTES    (TPAGES_MAX * sizeof(struct tpage))
 #define STRADDLES_BYTES (STRADDLES_MAX * sizeof(struct straddle))
+#define DEPENDS_BYTES   (DEPENDS_MAX * sizeof(struct depend))
 
 int pages_open(struct dbt_pages *p, struct phys *mem, struct dbt_tables *tables, struct err *e)
 {
@@ -59,11 +60,13 @@ int pages_open(struct dbt_pages *p, struct phys *mem, struct dbt_tables *tables,
                             .code = reserve(CODE_BYTES),
                             .tpages = reserve(TPAGES_BYTES),
                             .straddles = reserve(STRADDLES_BYTES),
+                            .depends = reserve(DEPENDS_BYTES),
                             .arrays = reserve(ARRAYS_BYTES),
                             .code_count = 1,
                             .tpage_count = 1,
-                            .straddle_count = 1};
-    if (p->by_gpfn && p->code && p->tpages && p->straddles && p->arrays) {
+                            .straddle_count = 1,
+                            .depend_count = 1};
+    if (p->by_gpfn && p->code && p->tpages && p->straddles && p->depends && p->arrays) {
         madvise(p->arrays, ARRAYS_BYTES, MADV_NOHUGEPAGE); /* they stay sparse */
         return 0;
     }
@@ -85,6 +88,7 @@ void pages_close(struct dbt_pages *p)
     release(p->code, CODE_BYTES);
     release(p->tpages, TPAGES_BYTES);
     release(p->straddles, STRADDLES_BYTES);
+    release(p->depends, DEPENDS_BYTES);
     release(p->arrays, ARRAYS_BYTES);
     *p = (struct dbt_pages){0};
 }
@@ -112,7 +116,8 @@ void pages_flush(struct dbt_pages *p)
     }
     free_sites(p);
     madvise(p->arrays, (size_t)p->tpage_count * PAGE_ENTRIES * sizeof *p->arrays, MADV_DONTNEED);
-    p->code_count = p->tpage_count = p->straddle_count = 1;
+    memset(p->depend_of_page, 0, sizeof p->depend_of_page);
+    p->code_count = p->tpage_count = p->straddle_count = p->depend_count = 1;
 }
 
 /* ---- pages ---------------------------------------------------------------------------------- */
@@ -162,6 +167,7 @@ void tpage_clear(struct dbt_pages *p, uint32_t tp)
             memset(tpage_array(p, tp) + q * QUARTER, 0, QUARTER * sizeof(uint32_t));
     t->touched = 0;
     t->straddle_off = NO_OFFSET;
+    t->depends = t->depend_count = 0; /* of no code any more; the records stay until the flush */
     for (uint32_t i = t->straddles; i; i = p->straddles[i].next_of_tpage)
         drop_straddle(p, &p->straddles[i]);
 }
@@ -178,6 +184,40 @@ uint32_t pages_straddle(struct dbt_pages *p, uint32_t tp, gpfn_t next)
         .tpage = tp, .next = next, .next_of_tpage = t->straddles, .next_of_gpfn = c->straddles};
     t->straddles = c->straddles = s;
     return s;
+}
+
+/* ---- facts about other pages that code was built on -------------------------------------------
+ */
+
+static uint32_t *depend_head(struct dbt_pages *p, uint32_t page)
+{
+    return &p->depend_of_page[page & (DEPEND_HEADS - 1)];
+}
+
+bool pages_depend(struct dbt_pages *p, uint32_t tp, uint32_t page, gpfn_t gpfn)
+{
+    struct tpage *t = &p->tpages[tp];
+    for (uint32_t i = t->depends; i; i = p->depends[i].next_of_tpage)
+        if (p->depends[i].page == page)
+            return p->depends[i].gpfn.n == gpfn.n;
+    if (t->no_depends || t->depend_count == TPAGE_DEPENDS || p->depend_count == DEPENDS_MAX ||
+        p->code_count + 1 >= CODE_PAGES_MAX)
+        return false;
+    struct code_page *c = code_page_of(p, gpfn);
+    uint32_t i = p->depend_count++, *head = depend_head(p, page);
+    p->depends[i] = (struct depend){tp, page, gpfn, t->depends, c->depends, *head};
+    t->depends = c->depends = *head = i;
+    t->depend_count++;
+    tables_forget_array(p->tables, t->page >> PAGE_SHIFT); /* spaces look at the fact themselves */
+    return true;
+}
+
+void pages_unmapped(struct dbt_pages *p, unsigned space, uint32_t page)
+{
+    tables_unmapped(p->tables, space, page);
+    for (uint32_t i = *depend_head(p, page); i; i = p->depends[i].next_of_page)
+        if (p->depends[i].page == page)
+            tables_unmapped(p->tables, space, p->tpages[p->depends[i].tpage].page >> PAGE_SHIFT);
 }
 
 /* ---- what was read and what is written ------------------------------------------------------ */
@@ -244,6 +284,10 @@ bool pages_written(struct dbt_pages *p, gpa_t gpa, uint64_t len)
         tpage_clear(p, i);
     for (uint32_t i = c->straddles; i; i = p->straddles[i].next_of_gpfn)
         drop_straddle(p, &p->straddles[i]);
+    for (uint32_t i = c->depends; i; i = p->depends[i].next_of_gpfn)
+        tpage_clear(p, p->depends[i].tpage);
+    c->depends = 0;
+    p->drops++;
     memset(c->covered, 0, sizeof c->covered);
     c->stray = 0;
     unprotect(p, c);

@@ -11,6 +11,10 @@
 #define PAGE_ENTRIES  4096u
 #define NO_OFFSET     0xffffu
 
+#define DEPENDS_MAX   (1u << 14)
+#define DEPEND_HEADS  1024u /* power of two */
+#define TPAGE_DEPENDS 16u
+
 /* All structs below are numbered, from 1; 0 is none. */
 
 /* An instruction that faulted: how it is translated, and how often for which reason it came here.
@@ -30,8 +34,11 @@ struct tpage {
     uint16_t mode;         /* isa_translator.prepare's */
     uint16_t straddle_off; /* the instruction that may use the straddle slots, or NO_OFFSET */
     uint8_t touched;       /* bit n: entries [1024n, 1024n + 1024) may be set */
-    uint32_t next;         /* tpage of the same gpfn */
-    uint32_t straddles;    /* that start in it */
+    uint8_t depend_count;
+    bool no_depends;    /* spaces disagree about what it would depend on */
+    uint32_t next;      /* tpage of the same gpfn */
+    uint32_t depends;   /* what its code was built on besides its own page */
+    uint32_t straddles; /* that start in it */
     uint16_t site_count, site_room;
     struct site *sites;
 };
@@ -44,6 +51,14 @@ struct straddle {
     uint32_t next_of_tpage, next_of_gpfn;
 };
 
+/* Code of a tpage that is right only as long as linear page `page` shows `gpfn`, and that holds
+ * what it held. */
+struct depend {
+    uint32_t tpage, page; /* page: linear page number */
+    gpfn_t gpfn;
+    uint32_t next_of_tpage, next_of_gpfn, next_of_page;
+};
+
 /* A guest page from which code was translated. */
 struct code_page {
     gpfn_t gpfn;
@@ -52,6 +67,7 @@ struct code_page {
     uint32_t stray;                      /* stores to bytes that are not covered, since then */
     uint32_t tpages;                     /* list */
     uint32_t straddles;                  /* that end in it */
+    uint32_t depends;                    /* on it */
     uint64_t covered[PAGE_ENTRIES / 64]; /* bit per byte that went into a translation */
 };
 
@@ -62,8 +78,11 @@ struct dbt_pages {
     struct code_page *code;
     struct tpage *tpages;
     struct straddle *straddles;
-    uint32_t code_count, tpage_count, straddle_count; /* used, number 0 included */
-    uint32_t *arrays;                                 /* PAGE_ENTRIES code offsets per tpage */
+    struct depend *depends;
+    uint32_t depend_of_page[DEPEND_HEADS];
+    uint32_t code_count, tpage_count, straddle_count, depend_count; /* used, number 0 included */
+    uint64_t drops;   /* guest pages that lost their code */
+    uint32_t *arrays; /* PAGE_ENTRIES code offsets per tpage */
 };
 
 int pages_open(struct dbt_pages *p, struct phys *mem, struct dbt_tables *tables, struct err *e);
@@ -85,6 +104,12 @@ void tpage_clear(struct dbt_pages *p, uint32_t tp);
 
 /* The straddle of tp into `next`, made (without code) if it is new; needs room. */
 uint32_t pages_straddle(struct dbt_pages *p, uint32_t tp, gpfn_t next);
+
+/* Code of tp builds on linear page number `page` showing gpfn. False: too many such facts, do
+ * without. */
+bool pages_depend(struct dbt_pages *p, uint32_t tp, uint32_t page, gpfn_t gpfn);
+/* Linear page number `page` of this space shows something else from now on. */
+void pages_unmapped(struct dbt_pages *p, unsigned space, uint32_t page);
 
 /* Have stores to this page reported. To be called before its bytes are read for translation. */
 void pages_protect(struct dbt_pages *p, gpfn_t gpfn);

@@ -108,6 +108,13 @@ void tables_unmapped(struct dbt_tables *t, unsigned space, uint32_t page)
     }
 }
 
+void tables_forget_array(struct dbt_tables *t, uint32_t page)
+{
+    for (struct jump_table *j = t->all; j; j = j->next)
+        if (j->entry[page])
+            j->entry[page] = 0;
+}
+
 void tables_space_dropped(struct dbt_tables *t, unsigned space)
 {
     if (space >= DBT_SPACES)

@@ -35,6 +35,8 @@ static inline uint32_t *table_straddle(struct jump_table *j, uint32_t page)
 
 /* Page number `page` of that space shows something else now. */
 void tables_unmapped(struct dbt_tables *t, unsigned space, uint32_t page);
+/* No space has an entry for this page any more. */
+void tables_forget_array(struct dbt_tables *t, uint32_t page);
 void tables_space_dropped(struct dbt_tables *t, unsigned space);
 /* The straddling code at offset `code`, which starts in `page`, is gone. */
 void tables_straddle_gone(struct dbt_tables *t, uint32_t page, uint32_t code);

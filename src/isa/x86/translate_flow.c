@@ -185,6 +185,28 @@ static void call_indirect(struct x86_tr *tr)
     x86_tr_jump_indirect(tr);
 }
 
+/* Position-independent code learns its address by calling `mov reg,[esp]; ret`. One return for
+ * hundreds of call sites is never predicted, so that is put in place. */
+static bool pc_thunk(struct x86_tr *tr, uint32_t target, unsigned *reg)
+{
+    const uint8_t *b = tr->tb->peek(tr->tb->opaque, target, 4);
+    if (!b || b[0] != 0x8b || (b[1] & 0xc7) != 0x04 || b[2] != 0x24 || b[3] != 0xc3)
+        return false;
+    *reg = b[1] >> 3 & 7;
+    return *reg != X86_ESP;
+}
+
+/* Might it be one? Only where it pays to look: position-independent code uses the result at once:
+ * add reg, imm32. */
+static bool address_follows(const struct x86_tr *tr)
+{
+    unsigned behind = (tr->next & ~(uint32_t)PAGE_MASK);
+    if (tr->tb->straddle || behind == 0 || behind >= PAGE_BYTES - 2)
+        return false;
+    const uint8_t *b = tr->tb->bytes + behind;
+    return b[0] == 0x05 || (b[0] == 0x81 && (b[1] & 0xf8) == 0xc0);
+}
+
 /* Translation goes on behind a call: that is where it will come back to. */
 static void tr_call(struct x86_tr *tr)
 {
@@ -192,6 +214,12 @@ static void tr_call(struct x86_tr *tr)
         return;
     if (tr->in.opcode == 0xff) {
         call_indirect(tr);
+        return;
+    }
+    unsigned reg;
+    if (address_follows(tr) && pc_thunk(tr, relative_target(tr), &reg)) {
+        x64_store32_imm(&tr->e, x86_tr_stack(tr, -4, 4, true), tr->next);
+        x64_mov32_imm(&tr->e, reg, tr->next);
         return;
     }
     push_return(tr);
