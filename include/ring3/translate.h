@@ -18,6 +18,7 @@
 #include "ring3/types.h"
 
 struct vcpu;
+struct figure_sink; /* ring3/engine.h */
 
 /* ---- the code reserve and the jump tables ---------------------------------------------------
  *
@@ -216,6 +217,8 @@ struct isa_translator {
      * in len bytes. May be NULL. */
     unsigned (*disassemble)(const uint8_t *bytes, unsigned len, uint32_t pc, char *text,
                             size_t size);
+    /* What it has to say for `--stats`, as engine_ops.figures. May be NULL. */
+    void (*figures)(const struct vcpu *v, const struct figure_sink *to);
     /* First byte offset of an instruction in code[0..len) that must never be there, or -1. */
     int64_t (*find_sensitive)(const uint8_t *code, uint64_t len);
 };

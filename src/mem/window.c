@@ -164,6 +164,12 @@ static bool put_back(void *at, size_t bytes)
     return mmap(at, bytes, PROT_NONE, RESERVE_FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
+static void note_most(struct window_pool *pool)
+{
+    if (pool->stats.mappings > pool->stats.most)
+        pool->stats.most = pool->stats.mappings;
+}
+
 struct window *window_new(struct window_pool *pool, struct err *e)
 {
     if (pool->stats.mappings + 1 > pool->budget) {
@@ -191,6 +197,7 @@ struct window *window_new(struct window_pool *pool, struct err *e)
     }
     w->mappings = 1;
     pool->stats.mappings++;
+    note_most(pool);
     return w;
 }
 
@@ -274,6 +281,7 @@ static void recount(struct window *w, uint32_t before, uint32_t after)
 {
     w->mappings += after - before;
     w->pool->stats.mappings += (uint64_t)after - before;
+    note_most(w->pool);
 }
 
 static bool in_window(uint32_t first, uint32_t pages)

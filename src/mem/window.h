@@ -48,6 +48,7 @@ struct window;
 /* Counted since the pool was made; mappings is the current number. */
 struct window_stats {
     uint64_t mappings; /* host mappings of all windows, their reserves included */
+    uint64_t most;     /* of them at any time */
     uint64_t maps;     /* mmap calls that showed RAM */
     uint64_t unmaps;
     uint64_t protects; /* mprotect calls */

@@ -235,5 +235,9 @@ static inline enum dbt_verdict store(struct rig *r, uint32_t lin)
 #define FLAT(f)   cmocka_unit_test_setup_teardown(f, rig_make_flat, rig_free)
 #define AUTO(f)   cmocka_unit_test_setup_teardown(f, rig_make_auto, rig_free)
 #define BOTH(f)   WINDOW(f), FLAT(f)
+/* The same two with traced page tables. */
+#define TRACED(f)                                                                                  \
+    cmocka_unit_test_setup_teardown(f, rig_make_traced, rig_free),                                 \
+        cmocka_unit_test_setup_teardown(f, rig_make_flat_traced, rig_free)
 
 #endif

@@ -127,5 +127,7 @@ void dbt_figures(const struct vcpu *v, const struct figure_sink *to)
     add_translation(to, d);
     add_exits(to, d);
     add_adaptation(to, d);
+    if (d->isa->figures)
+        d->isa->figures(v, to);
     add_declined(to, d);
 }

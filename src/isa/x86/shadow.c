@@ -25,6 +25,8 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "ring3/engine.h"
+
 /* TSC ticks of user code before its space gets a window: some to begin with, and for each page that
  * is in use about three times what mapping and unmapping it costs (7 microseconds). Whoever has run
  * so long will, as experience goes, run as long again, and win about a third. */
@@ -157,6 +159,7 @@ static void follow_tables(struct x86_shadow *s, bool global)
         change_mode(s);
     uint64_t key = s->paging ? s->v->cr3 : KEY_IDENTITY;
     if (!s->owner || s->owner->key != key) {
+        s->stats.switches_cr3 += s->owner != NULL;
         s->owner = user_space(s, key);
         s->foreign_epoch++;
     }
@@ -218,6 +221,7 @@ static void switch_space(struct x86_shadow *s)
     if (s->user && s->cur && s->entered)
         s->cur->ran += SAMPLED * (__rdtsc() - s->entered);
     struct space *sp = v->user ? s->owner : &s->space[0];
+    s->stats.switches_privilege += v->user != s->user;
     s->user = v->user;
     s->user_seen |= v->user && s->paging;
     s->entered = v->user && ++s->switches % SAMPLED == 0 ? __rdtsc() : 0;
@@ -297,6 +301,37 @@ static void reasons_changed(void *opaque, gpfn_t page, uint8_t reasons)
 const struct x86_shadow_stats *x86_shadow_stats(const struct x86_shadow *s)
 {
     return &s->stats;
+}
+
+void x86_shadow_figures(const struct x86_shadow *s, const struct figure_sink *to)
+{
+    const struct x86_shadow_stats *x = &s->stats;
+    const struct window_stats w =
+        s->windows ? window_pool_stats(s->windows) : (struct window_stats){0};
+    const struct {
+        const char *name, *unit;
+        uint64_t value;
+    } rows[] = {
+        {"view_switches", "of privilege", x->switches_privilege},
+        {"view_switches_cr3", "to another page directory", x->switches_cr3},
+        {"view_validations", "of a space's records", x->validations},
+        {"view_validated", "pages", x->validated_pages},
+        {"view_stale", "pages dropped: entry changed or flushed", x->stale_pages},
+        {"view_fills_window", "operations", x->fills_window},
+        {"view_pages_window", "mapped by them", x->pages_window},
+        {"view_fills_flat", "operations", x->fills_flat},
+        {"view_protects", "pages made read-only", x->protects},
+        {"view_spaces_recycled", "for another page directory", x->spaces_recycled},
+        {"view_promotions", "of spaces to a window", x->promotions},
+        {"view_traced_tables", "now", x->traced_now},
+        {"view_traced_ever", "times a table was traced", x->traced},
+        {"view_table_stores", "seen, per use of the table", x->table_stores},
+        {"view_mappings", "host mappings now", w.mappings},
+        {"view_mappings_most", "at any time", w.most},
+        {"view_windows_lost", "emptied for want of mappings", w.losses},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+        to->add(to->opaque, rows[i].name, (double)rows[i].value, 0, rows[i].unit);
 }
 
 static int make_spaces(struct x86_shadow *s, struct err *e)

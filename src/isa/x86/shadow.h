@@ -41,11 +41,11 @@ bool x86_shadow_fetch(struct x86_vcpu *v, uint32_t page, gpfn_t *gpfn);
 enum dbt_verdict x86_shadow_fault(struct x86_vcpu *v, uint32_t lin, bool write,
                                   enum tb_policy policy);
 
-/* The guest is about to return to user code that faulted here: map the page in advance if the
- * tables now allow it (called by prepare() when eip equals that of the last guest page fault). */
-
-/* Figures for --stats. */
+/* Figures for --stats. A switch is counted when prepare() makes it, so what the interpreter did in
+ * between shows in its outcome only. */
 struct x86_shadow_stats {
+    uint64_t switches_privilege; /* the other of supervisor's and user's view became current */
+    uint64_t switches_cr3;       /* user memory is now that of another page directory */
     uint64_t fills_window, fills_flat, pages_window; /* fill operations; pages mapped by them */
     uint64_t validations, validated_pages, stale_pages;
     uint64_t spaces_recycled, promotions;
@@ -54,5 +54,6 @@ struct x86_shadow_stats {
     uint64_t traced_now, traced, table_stores;
 };
 const struct x86_shadow_stats *x86_shadow_stats(const struct x86_shadow *s);
+void x86_shadow_figures(const struct x86_shadow *s, const struct figure_sink *to);
 
 #endif

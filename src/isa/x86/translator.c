@@ -262,6 +262,12 @@ static int64_t find_sensitive(const uint8_t *code, uint64_t len)
     return -1;
 }
 
+static void figures(const struct vcpu *base, const struct figure_sink *to)
+{
+    const struct x86_vcpu *v = container_of(base, const struct x86_vcpu, base);
+    x86_shadow_figures(v->gen.shadow, to);
+}
+
 const struct isa_translator x86_translator = {
     .probe = probe,
     .attach = attach,
@@ -281,6 +287,7 @@ const struct isa_translator x86_translator = {
     .fault = fault,
     .set_pc = set_pc,
     .declined_name = declined_name,
+    .figures = figures,
     .disassemble = disassemble,
     .find_sensitive = find_sensitive,
 };
