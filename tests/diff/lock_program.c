@@ -17,6 +17,7 @@
 struct buffer {
     struct or_rng *rng;
     uint8_t cpl;
+    bool keep_segments;
     uint32_t len, max;
     uint32_t at; /* linear address of byte[0], where known */
     uint8_t byte[PRE_MAX + POST_MAX];
@@ -99,6 +100,8 @@ static void load_segment(struct buffer *b)
                                    LOCK_SEL_SMALL, LOCK_SEL_CODE3, LOCK_GDT_BYTES};
     static const uint8_t reg[] = {X86_ES, X86_DS, X86_FS, X86_GS, X86_FS, X86_GS, X86_SS};
     uint8_t s = reg[or_below(b->rng, ARRAY_LEN(reg))];
+    if (b->keep_segments)
+        return;
     /* What keeps the processor fit for translated code is most of it. */
     uint16_t x = s == X86_FS || s == X86_GS || or_percent(b->rng, 15)
                      ? sel[or_below(b->rng, ARRAY_LEN(sel))]
@@ -295,6 +298,8 @@ void lock_generate(struct or_generator *g, uint64_t seed, uint64_t index, struct
     if (p->interrupt)
         p->c.init.eflags &= ~FL_IF;
     pre.cpl = post.cpl = p->cpl;
+    /* Its environment stores are to hit the place whose contents are not compared. */
+    pre.keep_segments = p->c.ignores;
     add_snippets(&pre, 3);
     if (p->c.code_addr - OR_CODE < pre.len)
         pre.len = 0;

@@ -694,6 +694,7 @@ static void breakpoint_on_rep(void)
     memset(&steps, 0, sizeof(steps));
     hook[1] = log_debug;
     hook[0x20] = log_irq;
+    hook[0x27] = log_irq; /* spurious: acknowledged while the timer's output was low */
     resume_flags = RF;
     irqs = 0;
     write_dr0((u32)f_bp_long);
@@ -714,7 +715,7 @@ static void breakpoint_on_rep(void)
     pit_start(0, 0);
     write_dr6(0xffff0ff0);
     resume_flags = 0;
-    hook[1] = hook[0x20] = NULL;
+    hook[1] = hook[0x20] = hook[0x27] = NULL;
     check_eq("exec-bp-on-rep-once", steps.n, runs);
     check("exec-bp-on-rep-interrupted", irqs > 1 && done);
 }

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Run the bare-metal test guests.
 
-    run.py [--ring3 PROGRAM] [--engine NAME[,NAME...]] [IMAGE...]    under ring3, every engine named
+    run.py [--ring3 PROGRAM] [--engine HOW[,HOW...]] [IMAGE...]       under ring3, in every way named
     run.py --qemu [IMAGE...]                                          under QEMU's TCG
     run.py --bochs [IMAGE...]                                         under Bochs
 
-IMAGE is a file or the name of a program; without any, all of them are run, freshly built. QEMU and Bochs are the
+HOW is an engine and what it is told: dbt+nochain+flat is --engine dbt --dbt nochain,flat, and
++cache=1M is --cache 1M. IMAGE is a file or the name of a program; without any, all of them are run, freshly built. QEMU and Bochs are the
 outside oracles: what a guest calls right is right if they agree. QEMU is known to leave out some
 checks (each program lists them, with reasons); Bochs agrees with all of them. Bochs boots from a CD
 image that grub-mkrescue makes (Debian packages bochs, bochsbios, vgabios, grub-pc-bin, xorriso,
@@ -16,6 +17,7 @@ A guest prints "ok NAME" or "FAIL NAME: ..." per check and ends with "N passed, 
 line here is the sum over all. Exit code 0 if nothing failed.
 """
 import argparse
+import functools
 import glob
 import json
 import os
@@ -47,8 +49,28 @@ def call(argv, stdin=subprocess.DEVNULL):
         return 124, text, (e.stderr or b'').decode(errors='replace') + 'no end within the time\n'
 
 
-def with_ring3(program, engine, image, extra):
-    argv = [program, 'run', '-m', '64M', '--engine', engine, '--timeout', f'{SECONDS - 5}s',
+def engine_options(how):
+    """The options of `ring3 run` for HOW."""
+    engine, *words = how.split('+')
+    told = [w for w in words if not w.startswith('cache=')]
+    sizes = [w.removeprefix('cache=') for w in words if w.startswith('cache=')]
+    options = ['--engine', engine]
+    if told:
+        options += ['--dbt', ','.join(told)]
+    for size in sizes:
+        options += ['--cache', size]
+    return options
+
+
+@functools.lru_cache
+def host_lacks(program, engine):
+    """What the host lacks for this engine, or ''. That is looked at before the kernel is."""
+    code, _, err = call([program, 'run', '--engine', engine, '/'])
+    return err.strip() if code == 126 else ''
+
+
+def with_ring3(program, how, image, extra):
+    argv = [program, 'run', '-m', '64M', *engine_options(how), '--timeout', f'{SECONDS - 5}s',
             *extra['ring3'], image]
     code, out, err = call(argv)
     return Result(code, out, err, code == 120)
@@ -194,13 +216,15 @@ def silent(result):
     return 1, 0, ''
 
 
-def page_fault_counters(program, engine, image):
-    """Each kind of page fault moves its own counter and no other."""
+def page_fault_counters(program, how, image):
+    """Each kind of page fault moves its own counter and no other. A translator fills views with
+    neighbours of the page that is missing, so it may come along with fewer hidden ones."""
     names = ('fault_device', 'fault_guest', 'fault_hidden')
     count = 16  # COUNT of pagefault.c
+    fewer = not how.startswith('interp')
 
     def counters(what):
-        code, out, err = call([program, 'run', '-m', '64M', '--engine', engine, '--stats=json',
+        code, out, err = call([program, 'run', '-m', '64M', *engine_options(how), '--stats=json',
                                '--append', what, image])
         if code or out:
             print(f'  {what}: exit code {code}, console {out!r}')
@@ -213,6 +237,8 @@ def page_fault_counters(program, engine, image):
                        ('first', [0, 0, count]), ('second', [0, 0, count])):
         now = counters(what)
         moved = now and base and [a - b for a, b in zip(now, base)]
+        if moved and fewer and moved[:2] == want[:2] and 0 <= moved[2] <= want[2]:
+            continue
         if moved != want:
             print(f'  {what}: {names} moved by {moved}, want {want}')
             failed += 1
@@ -270,6 +296,10 @@ def runs_of(a, image):
         if a.qemu or a.bochs:
             return
         for engine in a.engine.split(','):
+            lacking = host_lacks(a.ring3, engine.split('+')[0])
+            if lacking:
+                print(f'skip {engine}: {lacking}')
+                continue
             title = f'{name} ({engine})'
             if name == 'pagefault':
                 yield report(title, *page_fault_counters(a.ring3, engine, image))
