@@ -2,20 +2,32 @@
 # SPDX-License-Identifier: MIT
 """Boot Debian's unmodified i386 kernel and look at what happens.
 
-    boot.py RING3 CASE
+    boot.py RING3 ENGINE CASE [FORK_STORM]
 
-Each case is a function below whose first line says what it shows. Exit code 0 passed, 1 failed,
-77 skipped because the guest was never fetched.
+ENGINE is the name of an engine, with options of the translator after a colon: interp, dbt,
+dbt:window. Each case is a function below whose first line says what it shows. FORK_STORM is the
+guest program of that case. Exit code 0 passed, 1 failed, 77 skipped because the guest was never
+fetched.
 """
+import json
+import os
 import re
 import signal
 import sys
 import time
 
-from harness import APPEND, FULL_APPEND, Failed, Guest, expect
+import harness
+from harness import APPEND, FULL_APPEND, Failed, expect
 
 RING3 = sys.argv[1]
+ENGINE, _, DBT = sys.argv[2].partition(':')
 PROMPT = r'guest:[^\n]*# '
+
+
+def Guest(ring3, options=(), **others):
+    """A guest under the engine that the command line names."""
+    engine = ['--engine', ENGINE, *(['--dbt', DBT] if DBT else [])]
+    return harness.Guest(ring3, options=[*engine, *options], **others)
 
 
 def session(memory, kib, append=APPEND):
@@ -133,6 +145,14 @@ def panic():
         guest.wait_exit(122)
 
 
+def reboot():
+    """With --reboot a guest that resets the machine comes up again."""
+    with Guest(RING3, options=['--reboot', '--expect', 'init r[u]nning', '--expect',
+                               'init r[u]nning'], script='reboot -f\n') as guest:
+        guest.wait_exit(0)
+        expect(len(re.findall('init running', guest.output)) == 2, 'not two boots')
+
+
 def terminated():
     """SIGTERM ends ring3 at once with 125, and the terminal is restored."""
     with Guest(RING3, tty=True) as guest:
@@ -156,18 +176,65 @@ def idle():
         guest.wait_exit(0)
 
 
+def load():
+    """A load of two thousand short processes gives the checksums that the same busybox gives on the
+    host, and the monitor's own memory stays within its budget."""
+    right = harness.known_good(7)
+    script = 'cd /tmp\nfor i in 1 2; do sh /bin/load.sh /bin 7; done\n'
+    with Guest(RING3, script=script, program=harness.LOAD, options=['--stats=json']) as guest:
+        guest.wait_for(r'script ended with status 0')
+        guest.wait_exit(0)
+        lines = re.findall(r'load 7 .*', guest.output)
+        wrong = [line for line, known in zip(lines, right * 2) if line != known]
+        expect(not wrong, f'not what the host computes: {wrong}')
+        expect(len(lines) == 2 * len(right), f'{len(lines)} results of {2 * len(right)}')
+        check_memory(guest)
+
+
+def check_memory(guest):
+    """Resident memory of the monitor beyond guest RAM: at most 128 MiB for 256 MiB of RAM."""
+    beyond = json.loads(guest.complaints().splitlines()[-1])['resident_beyond_mib']
+    print(f'resident beyond guest RAM: {beyond} MiB')
+    expect(beyond <= 128, f'{beyond} MiB resident beyond guest RAM')
+
+
+def fork_storm():
+    """200 processes at once, with memory that no two mappings of the host can show as one, keep the
+    number of mappings inside the budget of the windows: half of what a process may have, and five
+    hundred for everything else."""
+    with open('/proc/sys/vm/max_map_count', encoding='utf-8') as f:
+        budget = int(f.read()) // 2
+    most = 0
+    script = f'/bin/{os.path.basename(STORM)}\n'
+    with Guest(RING3, script=script, program=STORM, options=['--stats=json']) as guest:
+        end = time.monotonic() + 240
+        while 'script ended' not in guest.output and guest.process.poll() is None:
+            expect(time.monotonic() < end, 'still storming')
+            guest.read(0.3)
+            most = max(most, guest.mappings())
+        guest.wait_for('storm round 1: 200 alive\n(.*\n)*storm round 3: 200 alive\nstorm: done\n')
+        guest.wait_for(r'script ended with status 0')
+        guest.wait_exit(0)
+        print(f'most mappings: {most} of {budget}')
+        expect(most <= budget + 500, f'{most} mappings, the budget of windows is {budget}')
+        # Otherwise the load was too small to show anything.
+        expect(DBT != 'window' or most > budget * 3 // 4, f'no more than {most} mappings')
+        check_memory(guest)
+
+
+STORM = sys.argv[4] if len(sys.argv) > 4 else None
 CASES = {f.__name__: f for f in (session_128m, session_256m, session_2g, parameter, interactive,
                                  quit_key, expect_match, fail_on_match, timeout, panic,
-                                 terminated, idle)}
+                                 reboot, terminated, load, fork_storm, idle)}
 
 
 def main():
     try:
-        CASES[sys.argv[2]]()
+        CASES[sys.argv[3]]()
     except Failed as why:
-        print(f'FAIL: {sys.argv[2]}: {why}')
+        print(f'FAIL: {sys.argv[3]}, engine {sys.argv[2]}: {why}')
         return 1
-    print(f'pass: {sys.argv[2]}')
+    print(f'pass: {sys.argv[3]}, engine {sys.argv[2]}')
     return 0
 
 

@@ -17,6 +17,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = os.path.normpath(os.path.join(HERE, '..', '..', 'tools'))
+LOAD = os.path.normpath(os.path.join(HERE, '..', 'soak', 'load.sh'))
 # Without the kernel's crypto self-tests, which are more than half of all instructions of a boot.
 FULL_APPEND = 'console=ttyS0 rdinit=/init quiet panic=-1'
 APPEND = FULL_APPEND + ' cryptomgr.notests'
@@ -38,11 +39,29 @@ def guest_files():
     sys.exit(1 if os.environ.get('RING3_REQUIRE_GUEST') else SKIP)
 
 
-class Guest:
-    """One run. `script` becomes the guest's /script, None gives a shell. `tty` puts stdin and
-    stdout on a terminal of its own; otherwise stdin is empty and stdout a pipe."""
+def known_good(seed):
+    """The lines that load.sh prints for this seed, by the guest's busybox on the host. Skips the
+    test when the host runs no 32-bit programs."""
+    busybox = guest_files() + '/busybox'
+    with tempfile.TemporaryDirectory(prefix='ring3-load.') as folder:
+        os.mkdir(folder + '/bin')
+        try:
+            subprocess.run([busybox, '--install', '-s', folder + '/bin'], check=True)
+        except OSError as why:
+            print(f'nothing to compare with, the host does not run the guest\'s busybox: {why}')
+            sys.exit(SKIP)
+        return subprocess.run([busybox, 'sh', LOAD, folder + '/bin', str(seed)], cwd=folder,
+                              check=True, stdout=subprocess.PIPE,
+                              universal_newlines=True).stdout.splitlines()
 
-    def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, tty=False):
+
+class Guest:
+    """One run. `script` becomes the guest's /script, None gives a shell; `program` is a file that
+    goes to the guest's /bin beside a script. `tty` puts stdin and stdout on a terminal of its own;
+    otherwise stdin is empty and stdout a pipe."""
+
+    def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, program=None,
+                 tty=False):
         self.output = ''
         self.stderr = ''
         self.seen = 0
@@ -55,6 +74,8 @@ class Guest:
             arguments.append(os.path.join(self.folder, 'script'))
             with open(arguments[-1], 'w', encoding='utf-8') as f:
                 f.write(script)
+        if program is not None:
+            arguments.append(program)
         subprocess.run(arguments, check=True)
         command = [ring3, 'run', '-m', memory, '--initrd', initrd, '--append', append,
                    *options, files + '/vmlinuz']
@@ -150,6 +171,17 @@ class Guest:
         with open(f'/proc/{self.process.pid}/stat', encoding='utf-8') as f:
             fields = f.read().rsplit(')', 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+    def mappings(self):
+        """How many the process has; 0 when it is over. It is stopped meanwhile: a long list is not
+        read at once, and mappings that move would count twice."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            with open(f'/proc/{self.process.pid}/maps', 'rb') as f:
+                return sum(1 for _ in f)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
 
 def expect(condition, text):
