@@ -31,7 +31,8 @@ struct figure_sink; /* ring3/engine.h */
  * table[] holds a biased address of the page's array of 4,096 entries, or 0, which leads to
  * nothing. No flags change on the way. */
 #define DBT_CODE_LIMIT     (512 * MIB) /* largest code cache */
-#define DBT_GUARD_OFFSET   0x3fff0000u /* one readable page; the page behind it faults */
+#define DBT_GUARD_OFFSET   0x3ffe0000u /* DBT_GUARD_BYTES that can be read; as many behind fault */
+#define DBT_GUARD_BYTES    (16 * PAGE_BYTES)
 #define DBT_NOTHING_OFFSET 0x40000000u /* r11 + this: 16 GiB of zeros */
 #define DBT_STRADDLE_OFFSET                                                                        \
     0x00800000u /* r14 + this: u32 per page, code of the instruction that                          \
@@ -169,6 +170,8 @@ struct dbt_options {
     bool single;          /* run() returns after each translation (lock-step tests) */
     bool trace_tables;    /* page tables are write-traced instead of re-validated */
     bool check_code;      /* scan generated code for sensitive and privileged instructions */
+    bool no_bmi2;         /* as if the host had no BMI2 */
+    bool no_fsgsbase;     /* as if the host had no FSGSBASE */
     bool perf_map;        /* name translations for perf(1) in /tmp/perf-PID.map */
 };
 #define DBT_CACHE_DEFAULT (32 * MIB)

@@ -87,9 +87,9 @@ int cmd_help(int argc, char **argv)
          "  --stats[=json]    numbers about the run on stderr at the end\n"
          "  --trace EVENTS    print events on stderr: exits,exceptions,io,irq,blocks\n"
          "  --dbt LIST        translator: window|flat,nochain,one,max=N,noadapt,trap,\n"
-         "                    count,trace-tables,check,perf-map. --cache SIZE: its code\n"
-         "On a terminal: Ctrl-a x quits, Ctrl-a s statistics, Ctrl-a a sends Ctrl-a,\n"
-         "Ctrl-a h lists these keys.\n"
+         "                    count,trace-tables,check,nobmi2,nofsgsbase,perf-map\n"
+         "  --cache SIZE      room for the translator's code\n"
+         "On a terminal Ctrl-a x quits, s prints statistics, a sends Ctrl-a, h is help.\n"
          "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
          "121 --fail-on, 122 reset, 123 unsupported operation, 124 timeout, 125 ring3\n"
          "failed or was killed, 126 host lacks something, 127 file not found.");

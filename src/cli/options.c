@@ -119,6 +119,8 @@ static const struct dbt_word {
     {"count", offsetof(struct dbt_options, count)},
     {"trace-tables", offsetof(struct dbt_options, trace_tables)},
     {"check", offsetof(struct dbt_options, check_code)},
+    {"nobmi2", offsetof(struct dbt_options, no_bmi2)},
+    {"nofsgsbase", offsetof(struct dbt_options, no_fsgsbase)},
     {"perf-map", offsetof(struct dbt_options, perf_map)},
 };
 
@@ -166,8 +168,8 @@ static int set_dbt(struct run_options *o, const char *arg, struct err *e)
         if (!set_dbt_word(&o->vm.dbt, at, n))
             return err_set(e, EINVAL, "bad-option",
                            "--dbt does not know \"%.*s\"; it knows auto, window, flat, nochain, "
-                           "one, max=1 to max=%u, noadapt, trap, count, trace-tables, check and "
-                           "perf-map, with commas between",
+                           "one, max=1 to max=%u, noadapt, trap, count, trace-tables, check, "
+                           "nobmi2, nofsgsbase and perf-map, with commas between",
                            (int)n, at, TB_MAX_INSNS);
         at += n;
     } while (*at++);

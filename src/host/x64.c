@@ -97,11 +97,3 @@ void x64_vex_reg(struct x64 *e, enum x64_vex_prefix pp, uint8_t opcode, unsigned
     x64_u8(e, opcode);
     modrm(e, 3, reg, rm);
 }
-
-void x64_vex_mem(struct x64 *e, enum x64_vex_prefix pp, uint8_t opcode, unsigned reg, unsigned vvvv,
-                 struct x64_mem m)
-{
-    vex(e, pp, reg, vvvv, rex_of_mem(&m));
-    x64_u8(e, opcode);
-    mem_operand(e, reg, &m);
-}

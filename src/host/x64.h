@@ -98,8 +98,6 @@ void x64_op_short(struct x64 *e, struct x64_op op, unsigned reg);
 enum x64_vex_prefix { X64_VEX_NONE, X64_VEX_66, X64_VEX_F3, X64_VEX_F2 };
 void x64_vex_reg(struct x64 *e, enum x64_vex_prefix pp, uint8_t opcode, unsigned reg, unsigned vvvv,
                  unsigned rm);
-void x64_vex_mem(struct x64 *e, enum x64_vex_prefix pp, uint8_t opcode, unsigned reg, unsigned vvvv,
-                 struct x64_mem m);
 
 /* ---- instructions that glue code uses; none changes flags ----------------------------------- */
 

@@ -37,6 +37,10 @@ static const struct lock_engine engines_compared[] = {
     {"free-auto", &dbt_engine, {.view = DBT_VIEW_AUTO}},
     {"free-window", &dbt_engine, {.view = DBT_VIEW_WINDOW, .check_code = true}},
     {"free-flat", &dbt_engine, {.view = DBT_VIEW_FLAT, .no_adapt = true, .cache_bytes = MIB}},
+    {"step-old-host",
+     &dbt_engine,
+     {.view = DBT_VIEW_FLAT, .single = true, .count = true, .no_bmi2 = true}},
+    {"free-old-host", &dbt_engine, {.no_bmi2 = true, .no_fsgsbase = true}},
     {"free-trap", &dbt_engine, {.trap = true, .max_insns = 3, .no_chain = true}},
 };
 #define ENGINES ARRAY_LEN(engines_compared)

@@ -50,7 +50,9 @@ static void reserve_is_laid_out_as_promised(void **state)
     assert_protection(c.writable, "rw-s");
     assert_protection(c.reserve + DBT_GUARD_OFFSET - 1, "---p");
     assert_protection(c.reserve + DBT_GUARD_OFFSET, "r--p");
-    assert_protection(c.reserve + DBT_GUARD_OFFSET + PAGE_BYTES, "---p");
+    assert_protection(c.reserve + DBT_GUARD_OFFSET + DBT_GUARD_BYTES - 1, "r--p");
+    assert_protection(c.reserve + DBT_GUARD_OFFSET + DBT_GUARD_BYTES, "---p");
+    assert_protection(c.reserve + DBT_NOTHING_OFFSET - 1, "---p");
     assert_protection(c.reserve + DBT_NOTHING_OFFSET, "r--p");
     const uint8_t *nothing = c.reserve + DBT_NOTHING_OFFSET;
     assert_int_equal(nothing[0] | nothing[16 * GIB + 64 * KIB - 1], 0);

@@ -59,6 +59,8 @@ static void words_mean_what_they_say(void **state)
         {"count", {.count = true}},
         {"trace-tables", {.trace_tables = true}},
         {"check", {.check_code = true}},
+        {"nobmi2", {.no_bmi2 = true}},
+        {"nofsgsbase", {.no_fsgsbase = true}},
         {"perf-map", {.perf_map = true}},
         {"flat,one,nochain", {.view = DBT_VIEW_FLAT, .max_insns = 1, .no_chain = true}},
     };
@@ -69,10 +71,10 @@ static void words_mean_what_they_say(void **state)
         assert_int_equal(o.max_insns, w->max_insns);
         assert_int_equal(o.cache_bytes, 0);
         assert_false(o.single);
-        bool got[] = {o.no_chain,     o.no_adapt,   o.trap,    o.count,
-                      o.trace_tables, o.check_code, o.perf_map};
-        bool want[] = {w->no_chain,     w->no_adapt,   w->trap,    w->count,
-                       w->trace_tables, w->check_code, w->perf_map};
+        bool got[] = {o.no_chain,   o.no_adapt, o.trap,        o.count,   o.trace_tables,
+                      o.check_code, o.no_bmi2,  o.no_fsgsbase, o.perf_map};
+        bool want[] = {w->no_chain,   w->no_adapt, w->trap,        w->count,   w->trace_tables,
+                       w->check_code, w->no_bmi2,  w->no_fsgsbase, w->perf_map};
         assert_memory_equal(got, want, sizeof got);
     }
 }

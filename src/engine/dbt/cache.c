@@ -2,7 +2,7 @@
 /* The code reserve: one range of host addresses, laid out as ring3/translate.h says.
  *
  *     +0         code: a memfd, readable and executable
- *     +guard     one page of zeros, then nothing mapped
+ *     +guard     64 KiB of zeros, then 64 KiB that are not mapped
  *     +nothing   16 GiB and a little that read as zero
  *
  * The memfd is mapped a second time elsewhere, readable and writable: no page is ever both writable
@@ -102,7 +102,7 @@ int cache_open(struct dbt_cache *c, uint64_t bytes, const void *exit, struct err
     if (!c->reserve)
         return -ENOSYS;
     c->bytes = (uint32_t)((bytes + PAGE_BYTES - 1) & PAGE_MASK);
-    int r = make_readable(c->reserve + DBT_GUARD_OFFSET, PAGE_BYTES);
+    int r = make_readable(c->reserve + DBT_GUARD_OFFSET, DBT_GUARD_BYTES);
     if (r == 0)
         r = make_readable(c->reserve + DBT_NOTHING_OFFSET, NOTHING_BYTES);
     if (r == 0)

@@ -20,8 +20,6 @@ struct x86_gen {
      * segment is one of 4 GiB that can be read and written without a check. */
     uint64_t base_at[2];
     uint64_t gs_current; /* GS base the thread has now */
-    uint64_t page_mask;  /* 0xfff: an operand of pext */
-    uint64_t bit_mask;   /* 31: the same */
     uint64_t callout;    /* address of x86_callout */
     struct x86_shadow *shadow;
     struct x86_translator *translator;

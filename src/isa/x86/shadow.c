@@ -380,7 +380,7 @@ struct x86_shadow *x86_shadow_new(struct x86_vcpu *v, const struct dbt_options *
     s->v = v;
     s->options = *o;
     s->hooks = *h;
-    s->wrgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGS;
+    s->wrgsbase = !o->no_fsgsbase && getauxval(AT_HWCAP2) & HWCAP2_FSGS;
     s->writers = MAP_FAILED;
     s->writer = MAP_FAILED;
     s->watcher = (struct wp_watcher){.changed = reasons_changed, .opaque = s};

@@ -7,7 +7,8 @@
  *     arithmetic flags, DF          host flags (df_flag in the vCPU follows DF)
  *     XMM, MXCSR, x87, MMX          the host's
  *     everything else               struct x86_vcpu at r13
- * Glue between copied instructions changes no flags: mov, lea, movzx, jrcxz, BMI2. */
+ * Glue between copied instructions changes no flags: mov, lea, movzx, jrcxz, and
+ * translate_host.c for shifts. */
 #ifndef RING3_ISA_X86_TRANSLATE_H
 #define RING3_ISA_X86_TRANSLATE_H
 
@@ -44,6 +45,7 @@ struct x86_known_segment {
 struct x86_translator {
     struct dbt_options options;
     struct dbt_hooks hooks;
+    bool bmi2; /* generated code may use it */
     struct x86_known_segment known[X86_KNOWN_SEGMENTS];
     x86_special special[X86_MN_END]; /* instructions that are not simply copied, by mnemonic */
 };
@@ -124,6 +126,18 @@ bool x86_tr_address(struct x86_tr *tr);
 struct x64_mem x86_tr_plain(const struct x86_tr *tr);
 /* Operand at the linear address in r8d. Uses r9, r10. */
 struct x64_mem x86_tr_view(struct x86_tr *tr, unsigned bytes, bool write, enum tb_policy policy);
+
+/* ---- translate_host.c -------------------------------------------------------------------- */
+
+/* r9d = page number of r8d */
+void x86_tr_page(struct x86_tr *tr);
+/* r10d = r8d >> 30 */
+void x86_tr_quarter(struct x86_tr *tr);
+/* r9d = 16 * offset of r8d in its page, plus 0 to 15 */
+void x86_tr_offset16(struct x86_tr *tr);
+/* r9d = word (signed, of 32 bits) that bit number `reg` is in; r10d = the bit's number in it */
+void x86_tr_bit_word(struct x86_tr *tr, unsigned reg);
+void x86_tr_bit_index(struct x86_tr *tr, unsigned reg);
 
 /* ---- translate_flow.c -------------------------------------------------------------------- */
 

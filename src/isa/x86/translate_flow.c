@@ -26,7 +26,7 @@ void x86_tr_jump_indirect(struct x86_tr *tr)
         x86_tr_exit(tr, DBT_EXIT_MISS);
         return;
     }
-    x64_shrx(&tr->e, X64_R9, X64_R8, X64_R15);
+    x86_tr_page(tr);
     x64_load64(&tr->e, X64_R9, x64_indexed(X64_R14, X64_R9, 3, 0));
     jump_by_entry(tr);
 }

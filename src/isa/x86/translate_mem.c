@@ -5,10 +5,10 @@
  * the window, is added; nothing else is needed. Flat     r8d = linear address; r9 = addend of its
  * page; [r9 + r8]. Select   the same with a table that bits 31 and 30 of the address choose:
  * supervisor code that touches user memory. An operand of several bytes may straddle two pages
- * whose addends differ. A load of its last byte's offset in the guard page faults exactly then:
- * pext takes the offset of the first byte, the page ends where the operand leaves the page.
+ * whose addends differ. A load from the guard pages (translate.h), 16 bytes for each byte up to its
+ * last one, faults exactly then.
  *
- * r15 holds table | 12: the 12 is the shift count of shrx, which uses the low six bits. */
+ * r15 holds table | 12: the 12 is the shift count of a page number (translate_host.c). */
 #include "isa/x86/translate.h"
 
 #include "mem/flat.h"
@@ -91,9 +91,9 @@ bool x86_tr_address(struct x86_tr *tr)
 
 static void guard(struct x86_tr *tr, unsigned bytes)
 {
-    x64_vex_mem(&tr->e, X64_VEX_F3, 0xf5, X64_R9, X64_R8, X86_STATE(gen.page_mask));
+    x86_tr_offset16(tr);
     x64_load8(&tr->e, X64_R9,
-              x64_indexed(X64_R11, X64_R9, 0, (int32_t)(DBT_GUARD_OFFSET + bytes - 1)));
+              x64_indexed(X64_R11, X64_R9, 0, (int32_t)(DBT_GUARD_OFFSET + 16 * (bytes - 1))));
 }
 
 struct x64_mem x86_tr_view(struct x86_tr *tr, unsigned bytes, bool write, enum tb_policy policy)
@@ -111,12 +111,11 @@ struct x64_mem x86_tr_view(struct x86_tr *tr, unsigned bytes, bool write, enum t
     unsigned view = X64_R15;
     if (select) {
         view = X64_R10;
-        x64_mov32_imm(e, X64_R10, 30);
-        x64_shrx(e, X64_R10, X64_R8, X64_R10);
+        x86_tr_quarter(tr);
         x64_load64(e, X64_R10,
                    x64_indexed(X64_R13, X64_R10, 3, offsetof(struct x86_vcpu, gen.select)));
     }
-    x64_shrx(e, X64_R9, X64_R8, view);
+    x86_tr_page(tr);
     x64_load64(e, X64_R9, x64_indexed(view, X64_R9, 3, table));
     return x64_indexed(X64_R9, X64_R8, 0, 0);
 }

@@ -173,12 +173,10 @@ static void tr_bit(struct x86_tr *tr)
     }
     struct x64 *e = &tr->e;
     unsigned reg = x86_host_reg(tr->in.modrm >> 3 & 7);
-    x64_op_reg(e, X64_WIDE(0x63), X64_R9, reg); /* sign-extend */
-    x64_mov32_imm(e, X64_R10, 5);
-    x64_vex_reg(e, X64_VEX_F3, 0xf7, X64_R9, X64_R10, X64_R9); /* sarx */
+    x86_tr_bit_word(tr, reg);
     x64_lea32(e, X64_R8, x64_indexed(X64_R8, X64_R9, 2, 0));
     struct x64_mem m = x86_tr_view(tr, 4, tr->l.mem_write, tr->policy);
-    x64_vex_mem(e, X64_VEX_F3, 0xf5, X64_R10, reg, X86_STATE(gen.bit_mask)); /* pext */
+    x86_tr_bit_index(tr, reg);
     x64_op_mem(e, x86_tr_op(tr), X64_R10, m);
 }
 

@@ -22,12 +22,15 @@
 static int probe(struct err *e)
 {
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & CPUID7_EBX_BMI2))
-        return err_set(e, ENOTSUP, "host-cpu",
-                       "the host processor has no BMI2 (shrx, pext), which translated code needs");
     if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & CPUID1_ECX_LAHF))
         return err_set(e, ENOTSUP, "host-cpu", "the host processor has no LAHF in 64-bit mode");
     return 0;
+}
+
+static bool host_has_bmi2(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & CPUID7_EBX_BMI2;
 }
 
 /* ---- attach --------------------------------------------------------------------------------- */
@@ -57,13 +60,12 @@ static int attach(struct vcpu *base, const struct dbt_options *o, const struct d
         return err_set(e, ENOMEM, "out-of-memory", "no memory for the translator");
     t->options = *o;
     t->hooks = *h;
+    t->bmi2 = !o->no_bmi2 && host_has_bmi2();
     add_rows(t, x86_specials_flow);
     add_rows(t, x86_specials_stack);
     add_rows(t, x86_specials_state);
     add_rows(t, x86_specials_data);
     v->gen.translator = t;
-    v->gen.page_mask = PAGE_BYTES - 1;
-    v->gen.bit_mask = 31;
     v->gen.callout = (uintptr_t)x86_callout;
     v->gen.shadow = x86_shadow_new(v, o, h, e);
     if (!v->gen.shadow) {
