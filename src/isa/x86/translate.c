@@ -273,7 +273,8 @@ static void page_ends(struct x86_tr *tr, unsigned offset)
     tr->done = true;
 }
 
-/* sti was the last instruction of the page: the interpreter takes the next one. */
+/* sti was the last instruction of the page: the interpreter takes the next one, before which an
+ * interrupt would come too early (sti; hlt would sleep through it). */
 static void leave_shadowed(struct x86_tr *tr, uint32_t pc)
 {
     x86_tr_set_shadow(tr);
@@ -320,7 +321,9 @@ static void straddling(struct x86_tr *tr)
     }
     instruction(tr, tb->start);
     x86_tr_flush_esp(tr);
-    if (!tr->done)
+    if (!tr->done && tr->after_sti) /* one with prefixes */
+        leave_shadowed(tr, tr->next);
+    else if (!tr->done)
         x86_tr_jump(tr, tr->next);
     tb->end = PAGE_BYTES;
     unsigned end = tb->start + tr->in.len;
