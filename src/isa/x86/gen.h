@@ -4,10 +4,17 @@
 #define RING3_ISA_X86_GEN_H
 
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct x86_shadow;
 struct x86_translator;
+
+/* A page that a call-out missed in a flat view. */
+struct x86_want {
+    uint32_t pc, next, lin; /* the instruction, the one behind it, the address */
+    bool write, select, user, wanted;
+};
 
 #define X86_GEN_NO_BASE UINT64_C(0xffffffffffff0000) /* the host kernel's: always a page fault */
 
@@ -21,6 +28,7 @@ struct x86_gen {
     uint64_t base_at[2];
     uint64_t gs_current; /* GS base the thread has now */
     uint64_t callout;    /* address of x86_callout */
+    struct x86_want want;
     struct x86_shadow *shadow;
     struct x86_translator *translator;
 };

@@ -159,7 +159,7 @@ struct x86_special_row {
     x86_special fn;
 };
 extern const struct x86_special_row x86_specials_flow[], x86_specials_stack[], x86_specials_state[],
-    x86_specials_data[];
+    x86_specials_string[], x86_specials_data[];
 
 /* ---- translate_stack.c ------------------------------------------------------------------- */
 

@@ -87,4 +87,5 @@ LOAD_AND_POP(FS)
 LOAD_AND_POP(GS)
 
 #define ROWS(s) [X86_CALLOUT_LOAD + X86_##s] = load_##s, [X86_CALLOUT_POP + X86_##s] = pop_##s
-const x86_callout_fn x86_callouts[X86_CALLOUTS] = {ROWS(ES), ROWS(DS), ROWS(FS), ROWS(GS)};
+const x86_callout_fn x86_callouts[X86_CALLOUTS] = {
+    ROWS(ES), ROWS(DS), ROWS(FS), ROWS(GS), [X86_CALLOUT_STRING] = x86_callout_string};

@@ -17,10 +17,12 @@ extern const uint8_t x86_exit[], x86_fault_exit[], x86_enter_begin[], x86_enter_
 #define X86_CALLOUT __attribute__((target("general-regs-only")))
 typedef bool (*x86_callout_fn)(struct x86_vcpu *v, uint32_t operand);
 enum x86_callout_number {
-    X86_CALLOUT_LOAD = 0, /* + enum x86_sreg, but not CS and SS: mov sreg, operand */
-    X86_CALLOUT_POP = 8,  /* + enum x86_sreg: pop sreg, operand is what was on the stack */
-    X86_CALLOUTS = 16,
+    X86_CALLOUT_LOAD = 0,    /* + enum x86_sreg, but not CS and SS: mov sreg, operand */
+    X86_CALLOUT_POP = 8,     /* + enum x86_sreg: pop sreg, operand is what was on the stack */
+    X86_CALLOUT_STRING = 16, /* translate_string.c */
+    X86_CALLOUTS,
 };
+bool x86_callout_string(struct x86_vcpu *v, uint32_t op);
 extern const x86_callout_fn x86_callouts[X86_CALLOUTS];
 
 /* An interpreted load of segment register s has succeeded: remember for the next one. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Flags that are not arithmetic, string instructions, and the few data moves that need more than a
+/* Flags that are not arithmetic, and the few data moves that need more than a
  * copy.
  *
  * The interrupt flag is memory (MISSION W7): cli and sti are stores. After sti the attention word
@@ -67,50 +67,6 @@ static void tr_std(struct x86_tr *tr)
 {
     x64_u8(&tr->e, 0xfd);
     x64_store32_imm(&tr->e, X86_STATE(df_flag), FL_DF);
-}
-
-/* ---- string instructions ---------------------------------------------------------------- */
-
-#define STRING_TAG 12 /* low bits of r15 */
-
-static bool uses_si(unsigned opcode)
-{
-    return opcode != 0xaa && opcode != 0xab && opcode != 0xae && opcode != 0xaf;
-}
-static bool uses_di(unsigned opcode)
-{
-    return opcode != 0xac && opcode != 0xad;
-}
-
-static void into_window(struct x86_tr *tr, unsigned reg)
-{
-    x64_lea64(&tr->e, reg, x64_indexed((enum x64_reg)reg, X64_R15, 0, -STRING_TAG));
-}
-
-/* ES cannot be overridden, so the registers themselves move into the window and back. A fault in
- * the middle leaves counts and indices as a processor does. */
-static void tr_string(struct x86_tr *tr)
-{
-    unsigned opcode = tr->in.opcode;
-    if ((tr->tb->mode & X86_MODE_FLAT) || tr->policy != TB_PLAIN || tr->in.asize != 4 ||
-        (uses_si(opcode) && (tr->in.seg == X86_FS || tr->in.seg == X86_GS))) {
-        x86_tr_decline(tr);
-        return;
-    }
-    if (uses_si(opcode))
-        into_window(tr, X64_RSI);
-    if (uses_di(opcode))
-        into_window(tr, X64_RDI);
-    x86_tr_fix(tr, X86_FIX_STRING);
-    if (tr->in.opsize == 2)
-        x64_u8(&tr->e, 0x66);
-    if (tr->in.prefix & (X86_PFX_REP | X86_PFX_REPNE))
-        x64_u8(&tr->e, tr->in.prefix & X86_PFX_REPNE ? 0xf2 : 0xf3);
-    x64_u8(&tr->e, (uint8_t)opcode);
-    if (uses_si(opcode))
-        x64_mov32(&tr->e, X64_RSI, X64_RSI);
-    if (uses_di(opcode))
-        x64_mov32(&tr->e, X64_RDI, X64_RDI);
 }
 
 /* ---- data moves ------------------------------------------------------------------------- */
@@ -185,11 +141,7 @@ static void tr_bit(struct x86_tr *tr)
         ZYDIS_MNEMONIC_##m, fn                                                                     \
     }
 const struct x86_special_row x86_specials_state[] = {
-    ROW(CLI, tr_cli),      ROW(STI, tr_sti),      ROW(CLD, tr_cld),      ROW(STD, tr_std),
-    ROW(MOVSB, tr_string), ROW(MOVSW, tr_string), ROW(MOVSD, tr_string), ROW(STOSB, tr_string),
-    ROW(STOSW, tr_string), ROW(STOSD, tr_string), ROW(LODSB, tr_string), ROW(LODSW, tr_string),
-    ROW(LODSD, tr_string), ROW(SCASB, tr_string), ROW(SCASW, tr_string), ROW(SCASD, tr_string),
-    ROW(CMPSB, tr_string), ROW(CMPSW, tr_string), ROW(CMPSD, tr_string), {0},
+    ROW(CLI, tr_cli), ROW(STI, tr_sti), ROW(CLD, tr_cld), ROW(STD, tr_std), {0},
 };
 const struct x86_special_row x86_specials_data[] = {
     ROW(NOP, tr_nothing), ROW(LEA, tr_lea), ROW(MOV, tr_mov),

@@ -64,6 +64,7 @@ static int attach(struct vcpu *base, const struct dbt_options *o, const struct d
     add_rows(t, x86_specials_flow);
     add_rows(t, x86_specials_stack);
     add_rows(t, x86_specials_state);
+    add_rows(t, x86_specials_string);
     add_rows(t, x86_specials_data);
     v->gen.translator = t;
     v->gen.callout = (uintptr_t)x86_callout;
@@ -105,6 +106,15 @@ static unsigned mode_of(const struct x86_vcpu *v)
            (v->cr4 & CR4_OSFXSR ? X86_MODE_SSE : 0);
 }
 
+/* A call-out met a page that its view does not show: show it, if the instruction went well. */
+static void show_wanted(struct x86_vcpu *v)
+{
+    const struct x86_want want = v->gen.want;
+    v->gen.want.wanted = false;
+    if (v->user == want.user && (want.pc == v->eip || want.next == v->eip))
+        x86_shadow_fault(v, want.lin, want.write, want.select ? TB_SELECT : TB_PLAIN);
+}
+
 static bool prepare(struct vcpu *base, struct dbt_where *w)
 {
     struct x86_vcpu *v = x86_of(base);
@@ -113,6 +123,8 @@ static bool prepare(struct vcpu *base, struct dbt_where *w)
     enum x86_flavour flavour;
     w->pc = (uint32_t)v->eip;
     w->space = (uint16_t)x86_shadow_prepare(v, &flavour);
+    if (unlikely(v->gen.want.wanted))
+        show_wanted(v);
     w->mode = (uint16_t)(mode_of(v) | (flavour == X86_FLAVOUR_FLAT ? X86_MODE_FLAT : 0));
     if (w->mode & X86_MODE_FPU)
         x86_fpu_load(v);
