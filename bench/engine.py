@@ -22,21 +22,13 @@ import sys
 import tempfile
 import time
 
+from figures import assemble
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 INITRAMFS = os.path.join(HERE, '..', 'tools', 'initramfs.sh')
 PROGRAMS = ('sieve', 'fib', 'crc', 'sort', 'chase', 'x87')
 FIGURES = ('instructions', 'host_cpu_s', 'time_total_s', 'mips', 'ram_touched_mib',
            'resident_beyond_mib')
-
-
-def assemble(name, folder):
-    """The program's ELF image, its entry at 1 MiB."""
-    image, obj = f'{folder}/{name}.elf', f'{folder}/{name}.o'
-    subprocess.run(['as', '--32', '-I', f'{HERE}/bare', '-o', obj, f'{HERE}/bare/{name}.S'],
-                   check=True)
-    subprocess.run(['ld', '-m', 'elf_i386', '-Ttext-segment=0x100000', '-z', 'noexecstack',
-                    '--no-warn-rwx-segments', '-N', '-e', 'start', '-o', image, obj], check=True)
-    return image
 
 
 def workloads(arguments, folder):

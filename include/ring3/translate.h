@@ -116,6 +116,8 @@ struct tb {
      * it is that instruction). */
     uint16_t end, next_end;
     uint16_t code_len, marks, links, tramps;
+    uint16_t copied, identical; /* instructions that run as themselves, perhaps with operands
+                                 * renamed or prefixes; those of them without any change */
     uint8_t code[TB_MAX_CODE];
     struct tb_mark mark[TB_MAX_INSNS + 1];
     struct tb_link link[TB_MAX_LINKS];

@@ -43,7 +43,8 @@ struct intc {
 };
 
 struct vcpu_stats {
-    uint64_t instructions; /* retired, all engines */
+    uint64_t instructions; /* retired: all that were interpreted, and what engines counted */
+    uint64_t interpreted;  /* of them */
     uint64_t exits[EXIT_KIND_COUNT];
     /* The three kinds of page fault (shadowing or TLB fill): device page, fault that the guest
      * gets, hidden fill that it never sees. */

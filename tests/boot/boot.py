@@ -13,6 +13,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -161,6 +162,13 @@ def terminated():
         guest.wait_exit(125, 20)
 
 
+def figures():
+    """What the translator promises about its own work holds for Debian: bench/figures.py."""
+    script = os.path.join(harness.HERE, '..', '..', 'bench', 'figures.py')
+    done = subprocess.run([script, RING3, harness.guest_files(), '--check'], check=False)
+    expect(done.returncode == 0, 'a figure falls short')
+
+
 def idle():
     """A guest at its prompt, whose kernel asks for 250 ticks a second, does not spin. The goal of
     2% is for a quiet machine; the limit here also has to hold on a busy one."""
@@ -225,7 +233,7 @@ def fork_storm():
 STORM = sys.argv[4] if len(sys.argv) > 4 else None
 CASES = {f.__name__: f for f in (session_128m, session_256m, session_2g, parameter, interactive,
                                  quit_key, expect_match, fail_on_match, timeout, panic,
-                                 reboot, terminated, load, fork_storm, idle)}
+                                 reboot, terminated, load, fork_storm, figures, idle)}
 
 
 def main():

@@ -133,6 +133,8 @@ static void count(struct dbt *d, uint32_t bytes)
     struct dbt_figures *f = &d->figures;
     f->translations++;
     f->instructions += d->tb.marks;
+    f->copied += d->tb.copied;
+    f->identical += d->tb.identical;
     f->guest_bytes += (uint64_t)(d->tb.end - d->tb.start) + d->tb.next_end;
     f->host_bytes += bytes;
 }
@@ -200,7 +202,7 @@ static void translate(struct dbt *d, uint32_t tp, uint16_t offset, const uint8_t
     tb->may_straddle = may_straddle;
     tb->peek = peek;
     tb->end = tb->next_end = 0;
-    tb->code_len = tb->marks = tb->links = tb->tramps = 0;
+    tb->code_len = tb->marks = tb->links = tb->tramps = tb->copied = tb->identical = 0;
     d->isa->translate(d->v, tb);
     if (tb->end < offset)
         tb->end = offset;

@@ -35,6 +35,7 @@ struct dbt_write {
 
 struct dbt_figures {
     uint64_t translations, instructions, guest_bytes, host_bytes, straddles;
+    uint64_t copied, identical;          /* of the instructions; see struct tb */
     uint64_t cycles, timed_instructions; /* TSC to translate so many */
     uint64_t entries;                    /* of generated code */
     uint64_t lookups; /* the dispatcher's slow path: new table entry or new translation */

@@ -29,6 +29,12 @@ static double ratio(uint64_t a, uint64_t b)
     return b ? (double)a / (double)b : 0;
 }
 
+/* Per cent of `all` that are not `some`. */
+static double rest(uint64_t some, uint64_t all)
+{
+    return some < all ? 100 * (1 - ratio(some, all)) : 0;
+}
+
 static void add_translation(const struct figure_sink *to, const struct dbt *d)
 {
     const struct dbt_figures *f = &d->figures;
@@ -37,6 +43,8 @@ static void add_translation(const struct figure_sink *to, const struct dbt *d)
     add(to, "dbt_instructions", (double)f->instructions, 0, "translated");
     add(to, "dbt_guest_bytes", (double)f->guest_bytes, 0, "translated");
     add(to, "dbt_host_bytes", (double)f->host_bytes, 0, "made of them");
+    add(to, "dbt_copied", 100 * ratio(f->copied, f->instructions), 1, "% copied: same operation");
+    add(to, "dbt_ident", 100 * ratio(f->identical, f->instructions), 1, "% without any change");
     add(to, "dbt_expansion", ratio(f->host_bytes, f->guest_bytes), 2, "host bytes per guest byte");
     add(to, "dbt_cycles_per_insn", ratio(f->cycles, f->timed_instructions), 0, "TSC, to translate");
     add(to, "dbt_cache_used", (double)d->cache.used, 0, "bytes");
@@ -56,13 +64,28 @@ static void add_exits(const struct figure_sink *to, const struct dbt *d)
     const struct dbt_figures *f = &d->figures;
     add(to, "dbt_entries", (double)f->entries, 0, "of generated code");
     add_counts(to, "dbt_exit_", kinds, f->exits, ARRAY_LEN(kinds));
-    if (d->o.count)
-        add(to, "dbt_entries_per_minsn", ratio(f->entries, d->v->stats.instructions) * 1e6, 1,
-            "per million instructions");
     add(to, "dbt_unfit", (double)f->unfit, 0, "slices interpreted: state not for translation");
     add(to, "dbt_unfetchable", (double)f->unfetchable, 0, "instructions interpreted: no code");
     add(to, "dbt_kicks", (double)f->kicks, 0, "that met generated code");
     add(to, "dbt_steps", (double)f->steps, 0, "single steps for them");
+}
+
+/* How much the monitor has to do with running instructions. All but the first two need generated
+ * code that counts (--dbt count). */
+static void add_shares(const struct figure_sink *to, const struct dbt *d)
+{
+    const struct dbt_figures *f = &d->figures;
+    uint64_t all = d->v->stats.instructions, interpreted = d->v->stats.interpreted;
+    add(to, "dbt_interpreted", (double)interpreted, 0, "instructions");
+    add(to, "dbt_found", rest(f->translations, f->entries + f->unfetchable), 2,
+        "% of the dispatcher's questions");
+    if (!d->o.count)
+        return;
+    add(to, "dbt_entries_per_minsn", ratio(f->entries, all) * 1e6, 1, "per million instructions");
+    add(to, "dbt_share_translated", rest(interpreted, all), 3, "% of instructions run translated");
+    add(to, "dbt_unaided", rest(interpreted + f->entries, all), 3, "% without monitor entry");
+    add(to, "dbt_hit_rate", rest(f->instructions, all - interpreted), 3,
+        "% of them found in the cache");
 }
 
 static void add_adaptation(const struct figure_sink *to, const struct dbt *d)
@@ -126,6 +149,7 @@ void dbt_figures(const struct vcpu *v, const struct figure_sink *to)
         return;
     add_translation(to, d);
     add_exits(to, d);
+    add_shares(to, d);
     add_adaptation(to, d);
     if (d->isa->figures)
         d->isa->figures(v, to);

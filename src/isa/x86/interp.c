@@ -197,5 +197,7 @@ void x86_interpret(struct vcpu *base, uint64_t budget, struct vm_exit *x)
     if (!v->fpu.keep_live)
         x86_fpu_park(v);
     x->pc = (uint32_t)(v->seg[X86_CS].base + v->eip);
-    base->stats.instructions += v->retired - before;
+    base->stats.interpreted += v->retired - before;
+    base->stats.instructions += v->retired - v->counted; /* translated code counts on request */
+    v->counted = v->retired;
 }

@@ -165,6 +165,7 @@ static void copy_memory_form(struct x86_tr *tr)
 
 void x86_tr_copy(struct x86_tr *tr)
 {
+    tr->copied = true;
     if (tr->in.has_mem)
         copy_memory_form(tr);
     else
@@ -235,12 +236,24 @@ static void begin_instruction(struct x86_tr *tr, unsigned offset)
     };
     tr->policy = tb->straddle ? TB_PLAIN : tb->policy(tb->opaque, (uint16_t)offset);
     tr->uncounted = 1;
+    tr->copied = false;
 }
 
 static bool room_left(const struct x86_tr *tr)
 {
     const struct tb *tb = tr->tb;
     return tb->marks < tb->max_insns && here(tr) + TB_INSN_CODE + tr->tails * 48u < TB_MAX_CODE;
+}
+
+/* For statistics: did the instruction whose code began at `at` stay what it was? */
+static void count_copied(struct x86_tr *tr, uint16_t at)
+{
+    struct tb *tb = tr->tb;
+    if (!tr->copied || tr->done)
+        return;
+    tb->copied++;
+    if (here(tr) - at == tr->in.len && memcmp(tb->code + at, tr->raw, tr->in.len) == 0)
+        tb->identical++;
 }
 
 /* One instruction; returns the offset behind it. */
@@ -250,7 +263,9 @@ static unsigned instruction(struct x86_tr *tr, unsigned offset)
     if (!x86_tr_merges(tr))
         x86_tr_flush_esp(tr);
     begin_instruction(tr, offset);
+    uint16_t at = here(tr);
     translate_one(tr);
+    count_copied(tr, at);
     if (!tr->done)
         x86_tr_count(tr);
     if (shadowed)
@@ -335,7 +350,7 @@ void x86_translate(struct vcpu *base, struct tb *tb)
     struct x86_vcpu *v = x86_of(base);
     struct x86_tr tr = {.v = v, .t = v->gen.translator, .tb = tb, .e = {tb->code}};
     tb->marks = tb->links = tb->tramps = 0;
-    tb->next_end = 0;
+    tb->copied = tb->identical = tb->next_end = 0;
     if (tb->straddle)
         straddling(&tr);
     else

@@ -69,6 +69,7 @@ struct x86_tr {
     int16_t esp;        /* guest esp is r12d + this: pushes and pops are merged */
     bool after_sti;     /* in the shadow of sti: no interrupt before this instruction is done */
     bool done;          /* control does not go on behind this instruction */
+    bool copied;        /* the instruction at hand is one that is copied */
     unsigned uncounted; /* 1 until the instruction at hand has been counted (options.count) */
 
     struct {

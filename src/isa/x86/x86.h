@@ -228,6 +228,7 @@ struct x86_vcpu {
     /* The instruction being executed. */
     uint64_t insn_eip;     /* its start; where a fault resumes */
     uint64_t retired;      /* instructions since reset */
+    uint64_t counted;      /* how many of them are in base.stats.instructions */
     uint64_t budget_end;   /* interpret() returns when retired reaches it */
     uint64_t shadow_until; /* no interrupt while retired == this (sti, mov ss, pop ss) */
     bool shadow_debug;     /* that shadow holds debug traps, too (mov ss, pop ss) */
