@@ -4,9 +4,10 @@
  *   CASE(name, modes, offset in the page, most instructions, code...)
  *
  * A translation per letter of `modes` (golden.c): W window, F flat, S select, s select over flat
- * views, C call-out, N counting, X unchained, 1 single, U user, T trap-and-emulate, M no x87, MMX or
- * SSE, P the straddling instruction itself, Q a second one in its page. Where the code of a case
- * ends, the page has a translation already. Labels 8 and 9 are taken. */
+ * views, B flat and b select without BMI2, C call-out, N counting, X unchained, 1 single, U user,
+ * T trap-and-emulate, M no x87, MMX or SSE, P the straddling instruction itself, Q a second one in
+ * its page. Where the code of a case ends, the page has a translation already. Labels 8 and 9 are
+ * taken. */
     .section .rodata
     .intel_syntax noprefix
     .code32
@@ -36,7 +37,7 @@ CASE("addresses", "WF", 0x100, 128,
     mov eax, [ebx]; mov eax, [ebp]; mov eax, [esp]; mov [esp + 8], esp; mov ecx, [eax + esi*8 - 0x1000];
     mov ecx, [esp + ebp*4]; mov ecx, [edi*2 + 0x10]; mov ecx, [0xc0001000 + ebx];
     .byte 0x8b, 0x0d; .4byte 0xc0001000)
-CASE("sizes", "FS", 0x100, 128,
+CASE("sizes", "FSB", 0x100, 128,
     mov al, [ebx]; mov ax, [ebx]; fld tbyte ptr [ebx]; movups xmm1, [ebx]; cmpxchg8b [ebx])
 CASE("segments", "WF", 0x100, 128,
     mov eax, es:[ebx]; mov eax, cs:[ebx]; mov eax, ss:[ebx]; mov eax, gs:[0x14]; mov eax, fs:[ebx];
@@ -136,7 +137,7 @@ CASE("strings over flat views", "F", 0x100, 128, movsd)
 CASE("strings chosen by address", "S", 0x100, 128, rep movsd)
 CASE("strings by FS", "W", 0x100, 128, .byte 0x64, 0xa5)
 CASE("stores by FS have no effect on ES", "W", 0x100, 128, .byte 0x64, 0xab)
-CASE("xlat", "WFSs", 0x100, 128, xlatb)
+CASE("xlat", "WFSsBb", 0x100, 128, xlatb)
 CASE("xlat by FS", "W", 0x100, 128, .byte 0x64, 0xd7)
 CASE("bits beyond the operand", "WFS", 0x100, 128,
     bt [ebx], ecx; lock bts [esp + 4], esp; btr fs:[ebx], eax; bts dword ptr [ebx], 5)
@@ -159,7 +160,7 @@ CASE("call of the next instruction", "W", 0x100, 128, call 1f; 1: pop ebx)
 CASE("call of a pc thunk", "WF", 0x100, 128,
     call 1f; add ebx, 0x1000; jmp 2f; 1: mov ebx, [esp]; ret; 2: nop)
 CASE("call through a register and memory", "WFSN", 0x100, 128, call eax; call esp; call [esp + 4])
-CASE("return", "WFNX", 0x100, 128, ret)
+CASE("return", "WFNXB", 0x100, 128, ret)
 CASE("return that releases", "W", 0x100, 128, ret 0xfffc)
 CASE("return with a prefix", "W", 0x100, 128, .byte 0xf3, 0xc3)
 CASE("16-bit jump", "W", 0x100, 128, .byte 0x66, 0xeb, 0x10)

@@ -30,6 +30,8 @@ static const struct golden_mode modes[] = {
     {'N', "window, counting", .options.count = true},
     {'X', "window, unchained", .options.no_chain = true},
     {'1', "window, single", .options.single = true},
+    {'B', "flat without BMI2", .bits = X86_MODE_FLAT, .options.no_bmi2 = true},
+    {'b', "select without BMI2", .policy = TB_SELECT, .options.no_bmi2 = true},
     {'U', "window, user", .bits = X86_MODE_USER},
     {'T', "window, trap-and-emulate", .options.trap = true},
     {'M', "window, no FPU", .bits = X86_MODE_FPU | X86_MODE_SSE},
@@ -146,6 +148,7 @@ static bool show(struct vcpu *v, struct stub *s, struct golden_sum *sums)
     memset(line + n, '=', sizeof line - (unsigned)n);
     printf("%.100s\n", line);
     x86_of(v)->gen.translator->options = s->m->options;
+    x86_of(v)->gen.translator->bmi2 = !s->m->options.no_bmi2; /* whatever this host has */
     prepare(s);
     x86_translate(v, &s->tb);
     return golden_print(&s->tb, s->bytes, stdout, &sums[s->m - modes]);

@@ -199,8 +199,6 @@ static const struct field fields[] = {
     FIELD(shadow_until),
     FIELD(shadow_debug),
     FIELD(gen.select),
-    FIELD(gen.page_mask),
-    FIELD(gen.bit_mask),
     FIELD(gen.callout),
     {offsetof(struct x86_vcpu, gen.base_at), "base of fs"},
     {offsetof(struct x86_vcpu, gen.base_at) + sizeof(uint64_t), "base of gs"},
