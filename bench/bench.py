@@ -45,7 +45,8 @@ def parse():
     p.add_argument('guest')
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--programs', type=words, help='names of programs.py, separated by commas')
-    p.add_argument('--engines', type=words, help='engines of ring3; default: all of `ring3 doctor`')
+    p.add_argument('--engines', type=words, help='engines of ring3, with options like '
+                   'dbt:trace-tables+noadapt; default: all of `ring3 doctor`')
     p.add_argument('--vms', type=words, help='native, qemu and engines, in place of --engines')
     p.add_argument('--quick', action='store_true', help='an eighth of each count')
     p.add_argument('--clock', choices=('cpu', 'wall'), default='cpu')
@@ -77,7 +78,7 @@ def make_machines(arguments, folder):
             machines.append(vms.Native(arguments.guest, image))
         elif name == 'qemu' and vms.qemu_version():
             machines.append(vms.Qemu(name, arguments.guest, initrd))
-        elif name in known:
+        elif name.partition(':')[0] in known:
             machines.append(vms.Ring3(name, arguments.ring3, arguments.guest, initrd))
         else:
             note(f'no {name} here: left out')

@@ -25,6 +25,9 @@ ENGINES = (  # label, arguments of `ring3 run`
     ('interp', ['--engine', 'interp']),
     ('dbt', ['--engine', 'dbt']),
     ('dbt noadapt', ['--engine', 'dbt', '--dbt', 'noadapt']),
+    # Page tables traced: what a store to one costs before and after it is translated as a call-out.
+    ('traced noadapt', ['--engine', 'dbt', '--dbt', 'trace-tables,noadapt']),
+    ('traced', ['--engine', 'dbt', '--dbt', 'trace-tables']),
     ('dbt trap', ['--engine', 'dbt', '--dbt', 'trap']),
 )
 FLAGS = ['-m32', '-march=pentium3', '-mgeneral-regs-only', '-std=gnu17', '-O2', '-ffreestanding',

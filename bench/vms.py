@@ -145,14 +145,18 @@ class Guest(Machine):
 
 
 class Ring3(Guest):
-    def __init__(self, engine, ring3, files, initrd):
-        super().__init__(engine, files, initrd)
+    """`name` is an engine, or `dbt:LIST` with a list of options for `--dbt`, plus signs between."""
+
+    def __init__(self, name, ring3, files, initrd):
+        super().__init__(name, files, initrd)
         self.ring3 = ring3
-        self.share = 1 / 8 if engine == 'interp' else 1
+        self.share = 1 / 8 if name == 'interp' else 1
 
     def command(self, append):
-        return [self.ring3, 'run', '--engine', self.name, '-m', MEMORY, '--initrd', self.initrd,
-                '--append', append, self.files + '/vmlinuz']
+        engine, _, options = self.name.partition(':')
+        return [self.ring3, 'run', '--engine', engine,
+                *(['--dbt', options.replace('+', ',')] if options else []),
+                '-m', MEMORY, '--initrd', self.initrd, '--append', append, self.files + '/vmlinuz']
 
 
 class Qemu(Guest):

@@ -163,6 +163,7 @@ static void neighbours_that_are_flushed_stay_out(void **state)
 {
     struct rig *r = *state;
     uint64_t unmaps = 0, fills = 0;
+    r->s->options.no_adapt = true; /* or else plain code would not be served here at all */
     for (unsigned i = 0; i < 16; i++)
         map(r, 0x400000 + i * 0x1000, (DATA_AT + i * 0x1000) | ALL);
     for (unsigned round = 0; round < 100; round++) {
@@ -171,8 +172,10 @@ static void neighbours_that_are_flushed_stay_out(void **state)
             fills = x86_shadow_stats(r->s)->pages_window;
         }
         assert_int_equal(load(r, 0x400000), DBT_RESUME);
-        for (unsigned i = 0; i < 16; i++)
+        for (unsigned i = 0; i < 16; i++) {
+            map(r, 0x400000 + i * 0x1000, (DATA_AT + (i + (round + 1) % 2 * 16) * 0x1000) | ALL);
             x86_tlb_flush_page(r->v, 0x400000 + i * 0x1000);
+        }
         assert_hides(r, 0x400000, false);
     }
     assert_int_equal(window_pool_stats(r->s->windows).unmaps - unmaps, 80);
@@ -183,6 +186,81 @@ static void neighbours_that_are_flushed_stay_out(void **state)
     }
     assert_int_equal(load(r, 0x400000), DBT_RESUME);
     assert_shows(r, 0x40f000, true, DATA_AT + 0xf000);
+}
+
+static void change(struct rig *r, unsigned n)
+{
+    map(r, 0xc0400000, (DATA_AT + n % 8 * 0x1000) | ALL);
+    x86_tlb_flush_page(r->v, 0xc0400000);
+}
+
+/* A supervisor's page that keeps changing alone: the code that accesses it is retranslated and
+ * finds it in the flat table of space 0. What cannot be retranslated still gets it in the window.
+ */
+static void restless_pages_are_served_flat(void **state)
+{
+    struct rig *r = *state;
+    const struct x86_shadow_stats *x = x86_shadow_stats(r->s);
+    r->v->eip = 0xc0000000;
+    map(r, 0xc0400000, DATA_AT | ALL);
+    unsigned n = 0;
+    while (load(r, 0xc0400000) == DBT_RESUME) {
+        assert_true(n < 100);
+        change(r, n++);
+    }
+    assert_true(n > 16);
+    uint64_t before = x->fills_window;
+    for (unsigned i = 0; i < 100; i++) {
+        change(r, i);
+        assert_int_equal(load(r, 0xc0400000), DBT_FOREIGN);
+        if (i == 0) /* from then on it is refilled when it is flushed */
+            assert_int_equal(x86_shadow_fault(r->v, 0xc0400000, true, TB_SELECT), DBT_RESUME);
+        assert_int_equal(flat_shows(r, &r->s->space[0], 0xc0400000, true),
+                         DATA_AT + i % 8 * 0x1000);
+        assert_int_equal(r->v->gen.select[3], flat_table(r->s->space[0].flat) | 12);
+    }
+    assert_int_equal(x->fills_window, before);
+    change(r, 1);
+    for (n = 0; load(r, 0xc0400000) == DBT_FOREIGN; n++)
+        assert_true(n < 100);
+    assert_int_equal(n, 8);
+    assert_shows(r, 0xc0400000, true, DATA_AT + 0x1000);
+}
+
+/* INVLPG for a page whose entries say what they said: it stays. Another page that has been
+ * accessed, or the same with other rights, is shown at once if that costs nothing. */
+static void flushed_pages_stay_or_come_back(void **state)
+{
+    struct rig *r = *state;
+    bool at_once = r->flavour == X86_FLAVOUR_FLAT;
+    map(r, 0x400000, DATA_AT | ALL);
+    for (unsigned ring = 0; ring <= 3; ring += 3) {
+        rig_ring(r, ring);
+        map(r, 0x400000, DATA_AT | ALL);
+        assert_int_equal(store(r, 0x400000), DBT_RESUME);
+        x86_tlb_flush_page(r->v, 0x400000);
+        assert_shows(r, 0x400000, true, DATA_AT);
+        map(r, 0x400000, DATA_AT | ALL | 0xe00);
+        x86_tlb_flush_page(r->v, 0x400000);
+        assert_shows(r, 0x400000, true, DATA_AT);
+        static const uint32_t changes[] = {A, D, RW, US, P, 0x1000};
+        for (unsigned i = 0; i < ARRAY_LEN(changes); i++) {
+            map(r, 0x400000, (DATA_AT | ALL) ^ changes[i]);
+            x86_tlb_flush_page(r->v, 0x400000);
+            bool seen = at_once && !(changes[i] & (A | P)) && !(changes[i] & US && ring);
+            assert_int_equal(shows(r, 0x400000, false),
+                             seen ? (int64_t)(DATA_AT ^ (changes[i] & 0x1000)) : -1);
+            if (changes[i] & (D | RW))
+                assert_hides(r, 0x400000, true);
+            map(r, 0x400000, DATA_AT | ALL);
+            assert_int_equal(store(r, 0x400000), DBT_RESUME);
+        }
+        uint32_t pde = peek(r->v, pde_at(CR3_A, 0x400000), 4);
+        poke(r->v, pde_at(CR3_A, 0x400000), pde & ~A, 4);
+        x86_tlb_flush_page(r->v, 0x400000);
+        assert_hides(r, 0x400000, false);
+        poke(r->v, pde_at(CR3_A, 0x400000), pde, 4);
+    }
 }
 
 /* ---- large pages, PAE ------------------------------------------------------------------------ */
@@ -205,6 +283,10 @@ static void large_pages(void **state)
         assert_shows(r, 0xc03ff000, true, 0x3ff000);
         assert_int_equal(window_mappings(r->s->space[0].window), 3);
     }
+    x86_tlb_flush_page(r->v, 0xc0300000);
+    enter(r);
+    assert_shows(r, 0xc0200123, true, 0x200123);
+    poke(r->v, pde_at(CR3_A, 0xc0000000), P | RW | PS | A, 4);
     x86_tlb_flush_page(r->v, 0xc0300000); /* the whole of it */
     enter(r);
     assert_hides(r, 0xc0200123, false);
@@ -495,6 +577,7 @@ static void code_that_goes_is_reported(void **state)
     assert_int_equal(r->unmapped_page, 0x400000);
     assert_int_equal(r->unmapped_space, r->space);
     assert_true(x86_shadow_fetch(r->v, 0x400000, &gpfn));
+    map(r, 0x400000, DATA_AT | P | US);
     x86_tlb_flush_page(r->v, 0x400000);
     assert_int_equal(r->unmapped, 2);
 }
@@ -694,6 +777,8 @@ int main(void)
         BOTH(neighbours_come_along),
         TRACED(neighbours_come_along),
         WINDOW(neighbours_that_are_flushed_stay_out),
+        WINDOW(restless_pages_are_served_flat),
+        BOTH(flushed_pages_stay_or_come_back),
         BOTH(large_pages),
         BOTH(pae),
         TRACED(pae),
@@ -713,6 +798,7 @@ int main(void)
         BOTH(view_switches_are_counted),
         TRACED(view_switches_are_counted),
         BOTH(code_that_goes_is_reported),
+        TRACED(code_that_goes_is_reported),
         BOTH(watched_pages_become_readonly_everywhere),
         TRACED(watched_pages_become_readonly_everywhere),
         BOTH(every_writer_is_found),

@@ -42,6 +42,8 @@ static void stores_count_in_every_space(void **state)
     for (unsigned i = 0; i < 3; i++) {
         int64_t want = i == 1 ? -1 : (int64_t)(DATA_AT + i * 0x1000);
         assert_int_equal(space_shows(r, space_of(r, CR3_A), 0x400000 + i * 0x1000), want);
+        if (i == 1 && r->flavour == X86_FLAVOUR_FLAT)
+            want = DATA_AT + 0x9000; /* it is current: what costs nothing comes back at once */
         assert_int_equal(space_shows(r, space_of(r, CR3_B), 0x800000 + i * 0x1000), want);
     }
     /* The directory entry of one, which is not current: all of that region, there alone. */

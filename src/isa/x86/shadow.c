@@ -278,9 +278,9 @@ static void tlb_page_flushed(void *opaque, uint32_t lin)
     struct x86_shadow *s = opaque;
     if (s->tables)
         return; /* it went when the entry was changed */
-    space_drop_page(s, &s->space[0], lin);
+    space_flush_page(s, &s->space[0], lin);
     if (s->owner)
-        space_drop_page(s, s->owner, lin);
+        space_flush_page(s, s->owner, lin);
 }
 
 static void reasons_changed(void *opaque, gpfn_t page, uint8_t reasons)

@@ -10,6 +10,7 @@
  * Supervisor code that accesses user pages ("foreign" ones) would make the supervisor's window
  * change with every address space. The engine retranslates such code to look at
  * x86_gen.select[], which names a flat table per quarter of linear memory; here is decided which.
+ * The same tables serve the supervisor's own pages where they keep changing one by one.
  * That is a matter of speed alone: space 0 may show user pages as well, and does where a guest's
  * supervisor lives in them or keeps coming back with code that cannot be retranslated. */
 #include "isa/x86/shadow_internal.h"
@@ -17,7 +18,6 @@
 #define FOREIGN_LIMIT   8u  /* accesses to a page by plain code before space 0 shows it */
 #define FLIP_LIMIT      8u  /* a quarter whose select[] changes more often is mixed */
 #define USER_NEIGHBOURS 16u /* pages tried around a user page; aligned group */
-#define CHURN_LIMIT     32u /* flushed pages of a region after which neighbours stay out */
 #define TABLE_LINE      64u /* bytes of page table looked at for a flat fill */
 
 /* ---- neighbours ------------------------------------------------------------------------------ */
@@ -233,15 +233,27 @@ static bool mixed(const struct x86_shadow *s, uint32_t lin)
            in_quarter(v->gpr[X86_ESP], lin);
 }
 
-/* Should the engine hear that this access of supervisor code is to a user page? */
-static bool foreign(struct x86_shadow *s, uint32_t lin)
+/* Pages whose entries change one by one again and again (kmap, fixed mappings) cost a mapping each
+ * time in the window, but next to nothing in the flat table. */
+static bool restless(const struct x86_shadow *s, uint32_t lin)
 {
-    if (mixed(s, lin))
+    const struct region *r = region_at(s, &s->space[0], lin);
+    return s->flavour == X86_FLAVOUR_WINDOW && !s->options.no_adapt && r && !r->large &&
+           r->churn >= CHURN_LIMIT;
+}
+
+/* Should the engine hear that this access of supervisor code is to a user page, or a restless one?
+ * Not any more if that does not help. */
+static bool foreign(struct x86_shadow *s, uint32_t lin, bool user_page)
+{
+    bool to_user = user_page && !mixed(s, lin);
+    if (!to_user && !restless(s, lin))
         return false;
     uint32_t page = lin >> PAGE_SHIFT;
+    uint64_t epoch = to_user ? s->foreign_epoch : FOREIGN_RESTLESS;
     struct foreign *f = &s->foreign[page & (FOREIGN_SLOTS - 1)];
-    if (f->page != page || f->epoch != s->foreign_epoch)
-        *f = (struct foreign){page, 0, s->foreign_epoch};
+    if (f->page != page || f->epoch != epoch)
+        *f = (struct foreign){page, 0, epoch};
     if (f->count >= FOREIGN_LIMIT)
         return false;
     f->count++;
@@ -281,6 +293,19 @@ static enum dbt_verdict fill(struct x86_shadow *s, const struct demand *d, const
     return DBT_RESUME;
 }
 
+void shadow_refill_flat(struct x86_shadow *s, struct space *sp, uint32_t lin)
+{
+    struct x86_vcpu *v = s->v;
+    struct entries n;
+    struct demand d = {sp, PG_FLAT, lin, false, false};
+    if (!s->paging || !shadow_entries(s, lin, &n) || !(n.pde & n.pte & ENT_A))
+        return;
+    struct x86_walk w = x86_walk(v, lin, X86_READ, sp->id != 0, true);
+    struct phys_page p = phys_page(v->base.mem, gpa_page(w.gpa));
+    if (w.present && p.kind != PHYS_NONE)
+        fill(s, &d, &w, &n, p);
+}
+
 static enum dbt_verdict show(struct x86_shadow *s, struct demand d)
 {
     struct x86_vcpu *v = s->v;
@@ -301,7 +326,7 @@ static enum dbt_verdict show(struct x86_shadow *s, struct demand d)
         return DBT_DEVICE;
     if (d.write && (p.kind == PHYS_ROM || p.wp))
         return DBT_TRACED;
-    if (d.plain && s->paging && (entries_rights(&n) & ENT_US) && foreign(s, d.lin))
+    if (d.plain && s->paging && foreign(s, d.lin, entries_rights(&n) & ENT_US))
         return DBT_FOREIGN;
     return fill(s, &d, &w, &n, p);
 }

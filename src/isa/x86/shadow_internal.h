@@ -25,6 +25,7 @@
 #define SHADOW_SPACES      (SHADOW_USER_SPACES + 1)
 #define SHADOW_REGIONS_MAX 4096u /* records of all spaces; 5.5 KiB each */
 #define REGION_PAGES       1024u
+#define CHURN_LIMIT        32u /* flushed pages of a region that make it restless */
 #define REGION_WORDS       (REGION_PAGES / 64)
 #define SPACE_REGIONS      2048u
 
@@ -55,7 +56,7 @@ struct region {
     struct region *next, **link; /* the space's list; the free list uses next only */
     uint32_t base;               /* linear address */
     uint32_t used, nonglobal;    /* pages with a state; those of them that CR3 loads flush */
-    uint8_t churn;               /* pages lately flushed one by one, see fill_window() */
+    uint8_t churn;               /* pages lately flushed one by one, see restless() */
     bool large;                  /* no page table: page i is frame + i */
     uint8_t stray;               /* stores to the table without effect, see shadow_trace.c */
     uint16_t space;              /* whose record this is */
@@ -114,12 +115,13 @@ struct table_store {
     uint64_t len;
 };
 
-/* Supervisor accesses to user pages by code that is not made for them: see foreign(). */
-#define FOREIGN_SLOTS 64u /* power of two */
+/* Supervisor accesses by plain code to pages that are better served by select[]: see foreign(). */
+#define FOREIGN_SLOTS    64u /* power of two */
+#define FOREIGN_RESTLESS UINT64_MAX
 struct foreign {
     uint32_t page;
     uint16_t count;
-    uint64_t epoch;
+    uint64_t epoch; /* for user pages: x86_shadow.foreign_epoch; else FOREIGN_RESTLESS */
 };
 
 struct x86_shadow {
@@ -233,8 +235,9 @@ void region_note(struct x86_shadow *s, struct region *r, unsigned i, uint64_t pt
 void region_add(struct x86_shadow *s, struct space *sp, struct region *r, unsigned i, uint8_t bits,
                 bool global);
 
-/* Everything the space shows at lin goes: a page, or the large page around it. */
-void space_drop_page(struct x86_shadow *s, struct space *sp, uint32_t lin);
+/* INVLPG: what the space shows at lin goes, a page or the large page around it, unless the tables
+ * still say the same. */
+void space_flush_page(struct x86_shadow *s, struct space *sp, uint32_t lin);
 void space_clear(struct x86_shadow *s, struct space *sp);
 /* The space's window is empty by now. */
 void space_window_lost(struct x86_shadow *s, struct space *sp);
@@ -267,6 +270,9 @@ void trace_drain(struct x86_shadow *s);
 
 /* ---- shadow_fill.c --------------------------------------------------------------------------- */
 
+/* A page that was in the flat table has gone because its entry changed: show what it is now, if it
+ * is a page that has been accessed already. */
+void shadow_refill_flat(struct x86_shadow *s, struct space *sp, uint32_t lin);
 /* The guest returns to user code: see x86_shadow_prepare in shadow.h. */
 void shadow_map_on_return(struct x86_shadow *s);
 

@@ -298,18 +298,40 @@ struct region *shadow_record(struct x86_shadow *s, struct space *sp, uint32_t li
 
 /* ---- dropping -------------------------------------------------------------------------------- */
 
-void space_drop_page(struct x86_shadow *s, struct space *sp, uint32_t lin)
+/* A page is about to go because its entry alone changed. */
+static void stir(struct x86_shadow *s, struct region *r, unsigned i)
+{
+    struct foreign *f = &s->foreign[region_page(r, i) & (FOREIGN_SLOTS - 1)];
+    if (r->churn < UINT8_MAX)
+        r->churn++;
+    if (f->page == region_page(r, i))
+        f->count = 0;
+}
+
+/* Guests flush more than they change: a system's own bit, a page that they only want to be sure of.
+ * (A clear A bit must be seen to be set again, so it is a change.) */
+static bool same_entries(const struct x86_shadow *s, const struct region *r, uint32_t lin)
+{
+    struct entries n;
+    return shadow_entries(s, lin, &n) && !((n.pde ^ r->pde) & ~ENT_OS) &&
+           (r->large || !((n.pte ^ region_entry(s, r, page_index(s, lin))) & ~ENT_OS));
+}
+
+void space_flush_page(struct x86_shadow *s, struct space *sp, uint32_t lin)
 {
     struct region *r = region_at(s, sp, lin);
-    if (!r)
+    unsigned i = page_index(s, lin);
+    if (!r || (!r->large && !r->state[i]) || same_entries(s, r, lin))
         return;
     if (r->large) {
         region_drop_all(s, sp, r);
         return;
     }
-    if (page_state(s, sp, lin) && r->churn < UINT8_MAX)
-        r->churn++;
-    region_drop_one(s, sp, r, page_index(s, lin));
+    bool flat = r->state[i] & PG_FLAT;
+    stir(s, r, i);
+    region_drop_one(s, sp, r, i);
+    if (flat)
+        shadow_refill_flat(s, sp, lin);
 }
 
 /* A block for each used page of a region; it may change their states. */
@@ -321,7 +343,7 @@ void space_drop_page(struct x86_shadow *s, struct space *sp, uint32_t lin)
 bool region_stored(struct x86_shadow *s, struct region *r, unsigned from, unsigned to)
 {
     uint64_t dead[REGION_WORDS] = {0};
-    bool shown = false, any = false;
+    bool shown = false, any = false, flat = false;
     for (unsigned i = from; i < to; i++) {
         uint64_t now = region_entry_now(s, r, i);
         if (!r->state[i])
@@ -331,11 +353,18 @@ bool region_stored(struct x86_shadow *s, struct region *r, unsigned from, unsign
             region_note(s, r, i, now);
             continue;
         }
+        if (to - from == 1) {
+            flat = r->state[i] & PG_FLAT;
+            stir(s, r, i);
+        }
         set_bit(dead, i, true);
         any = true;
     }
+    struct space *sp = &s->space[r->space];
     if (any)
-        region_drop(s, &s->space[r->space], r, dead);
+        region_drop(s, sp, r, dead);
+    if (flat && (!sp->id || sp == s->owner) && still_holds(r->pde, directory_entry(s, r->base)))
+        shadow_refill_flat(s, sp, region_page(r, from) << PAGE_SHIFT);
     return shown;
 }
 
