@@ -515,7 +515,7 @@ static void spaces_are_recycled(void **state)
     assert_shows(r, 0x400000, false, DATA_AT);
 }
 
-/* The worked example of MISSION W16: process A calls read(), the kernel switches to process B and
+/* A worked example: process A calls read(), the kernel switches to process B and
  * returns to it, the keyboard interrupts, the kernel switches back and returns to A. Two switches
  * of the guest's page tables and four of privilege make six of views, no two for one reason. */
 static void view_switches_are_counted(void **state)

@@ -18,7 +18,7 @@ struct x86_want {
 
 #define X86_GEN_NO_BASE UINT64_C(0xffffffffffff0000) /* the host kernel's: always a page fault */
 
-/* Read by generated code and enter.S. */
+/* Read by generated code and translate_enter.c. */
 struct x86_gen {
     uint64_t view;      /* r15: (window base or flat table) | 12 of the current space */
     uint64_t window;    /* GS base: window of the current space, 0 if it has none */

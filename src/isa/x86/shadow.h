@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shadow views: what translated code sees of guest-linear memory (MISSION W13 to W16).
+/* Shadow views: what translated code sees of guest-linear memory.
  *
  * A space is one view: space 0 is the supervisor's, shared by all address spaces; the others are
  * the user views of recently used CR3 values (a pool, least recently used goes first). A space
@@ -8,8 +8,8 @@
  * switching between processes costs nanoseconds a page instead of a refill. Like a TLB it may lag
  * behind the tables in between. With dbt_options.trace_tables stores to the tables are seen when
  * they happen instead, and it never does. A space has up to two forms: a window (mem/window.h) and
- * a table of addends (mem/flat.h). vCPU thread only, except x86_shadow_protect through wp_watcher
- * (see there).
+ * a table of addends (mem/flat.h). vCPU thread only; its wp_watcher hears of stores
+ * from any thread.
  */
 #ifndef RING3_ISA_X86_SHADOW_H
 #define RING3_ISA_X86_SHADOW_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Traced page tables (`--dbt trace-tables`): the other way to keep views right (MISSION W13, W14).
+/* Traced page tables (`--dbt trace-tables`): the other way to keep views right.
  *
  * Every page table that a record was made from, and every page directory of a space in the pool,
  * has the reason WP_PAGE_TABLE: the guest's views of it are read-only, so each store to it is

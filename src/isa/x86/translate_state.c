@@ -2,7 +2,7 @@
 /* Flags that are not arithmetic, and the few data moves that need more than a
  * copy.
  *
- * The interrupt flag is memory (MISSION W7): cli and sti are stores. After sti the attention word
+ * The interrupt flag is memory: cli and sti are stores. After sti the attention word
  * is looked at; interrupts that arrive later find IF set. */
 #include "isa/x86/translate.h"
 

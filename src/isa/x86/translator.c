@@ -220,7 +220,7 @@ static unsigned disassemble(const uint8_t *bytes, unsigned len, uint32_t pc, cha
 }
 
 /* Everything generated code may not contain: privileged instructions, and those whose answer would
- * be the host's. (MISSION W3e) */
+ * be the host's. */
 static bool forbidden(const ZydisDecodedInstruction *z)
 {
     switch (z->meta.category) {
