@@ -29,6 +29,8 @@ enum vm_exit_code {
 /* What the user asked for. Strings are borrowed for the VM's life. */
 struct vm_config {
     const struct board_ops *board;
+    /* NULL: auto. vm_build() takes the best that this host can run, and says so unless it is the
+     * very best; with the virtual clock, which interprets in any case, that is the interpreter. */
     const struct engine_ops *engine;
     struct dbt_options dbt; /* for engines that translate */
     enum clock_kind clock;

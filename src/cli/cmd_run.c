@@ -199,7 +199,7 @@ static struct chardev *make_console(struct run *r, struct err *e)
 static int build(struct run *r, struct err *e)
 {
     struct vm_config *c = &r->options.vm;
-    if (c->engine->probe(e) < 0) {
+    if (c->engine && c->engine->probe(e) < 0) {
         e->errnum = ENOSYS; /* whatever the reason: the host lacks something */
         return -ENOSYS;
     }

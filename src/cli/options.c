@@ -33,10 +33,11 @@ static int set_append(struct run_options *o, const char *arg, struct err *e)
 static int set_engine(struct run_options *o, const char *arg, struct err *e)
 {
     o->vm.engine = engine_find(arg);
-    if (o->vm.engine)
+    if (o->vm.engine || strcmp(arg, "auto") == 0)
         return 0;
     return err_set(e, EINVAL, "unknown-engine",
-                   "there is no engine \"%s\"; `ring3 doctor` lists them, auto takes the first",
+                   "there is no engine \"%s\"; `ring3 doctor` lists them, auto takes the first "
+                   "that can run",
                    arg);
 }
 
@@ -249,7 +250,7 @@ static int check(struct run_options *o, int argc, char **argv, struct err *e)
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e)
 {
     *o = (struct run_options){.vm = {.board = boards[0],
-                                     .engine = engine_find("auto"),
+                                     .engine = NULL, /* auto */
                                      .clock = CLOCK_REAL_TIME,
                                      .ram_bytes = CLI_DEFAULT_RAM,
                                      .append = ""}};

@@ -5,18 +5,15 @@
 #include <string.h>
 
 const struct engine_ops *const engines[] = {
-    &interp_engine,
     &dbt_engine,
+    &interp_engine,
     NULL,
 };
 
 const struct engine_ops *engine_find(const char *name)
 {
-    bool any = strcmp(name, "auto") == 0;
-    for (unsigned i = 0; engines[i]; i++) {
-        struct err why;
-        if (any ? engines[i]->probe(&why) == 0 : strcmp(engines[i]->name, name) == 0)
+    for (unsigned i = 0; engines[i]; i++)
+        if (strcmp(engines[i]->name, name) == 0)
             return engines[i];
-    }
     return NULL;
 }

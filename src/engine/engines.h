@@ -11,7 +11,7 @@ extern const struct engine_ops dbt_engine;    /* engine/dbt */
 /* Best first; ends with NULL. */
 extern const struct engine_ops *const engines[];
 
-/* NULL if there is none of that name. "auto" is the first that this host can run. */
+/* NULL if there is none of that name. */
 const struct engine_ops *engine_find(const char *name);
 
 #endif

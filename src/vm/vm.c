@@ -12,6 +12,39 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/engines.h"
+
+static int attach(struct vm *vm, const struct engine_ops *engine, struct err *e)
+{
+    int r = engine->probe(e);
+    if (r == 0)
+        r = engine->attach(vm->vcpu, &vm->config.dbt, e);
+    vm->engine_attached = r == 0;
+    return r;
+}
+
+/* A host may pass an engine's probe and still not have what it needs with this guest's RAM. */
+static int attach_any(struct vm *vm, struct err *e)
+{
+    if (vm->config.clock == CLOCK_VIRTUAL) {
+        vm->config.engine = &interp_engine;
+        return attach(vm, &interp_engine, e);
+    }
+    struct err why = {0};
+    int r = -ENOSYS;
+    for (unsigned i = 0; r < 0 && engines[i]; i++) {
+        vm->config.engine = engines[i];
+        r = attach(vm, engines[i], e);
+        if (r < 0 && i == 0)
+            why = *e;
+    }
+    if (r == 0 && why.errnum)
+        log_line(&vm->log, LOG_INFO, "engine-fallback",
+                 "engine %s runs this guest, not %s, which would be several times faster: %s",
+                 vm->config.engine->name, engines[0]->name, why.text);
+    return r;
+}
+
 static int build_parts(struct vm *vm, struct err *e)
 {
     const struct vm_config *c = &vm->config;
@@ -33,6 +66,8 @@ static int build_parts(struct vm *vm, struct err *e)
     int r = c->board->build(vm, e);
     if (r < 0)
         return r;
+    if (!c->engine)
+        return attach_any(vm, e);
     r = c->engine->attach(vm->vcpu, &c->dbt, e);
     vm->engine_attached = r == 0;
     return r;

@@ -185,9 +185,13 @@ static bool round_trip(struct dbt *d, struct vm_exit *x)
         d->link_at = 0;
         return interpret_slice(d, x);
     }
-    d->slice = 0;
     struct jump_table *j = tables_get(&d->tables, w.space, w.mode);
-    uint32_t code = j ? find_code(d, j, &w) : 0;
+    if (unlikely(!j)) { /* no memory for one */
+        d->link_at = 0;
+        return interpret_slice(d, x);
+    }
+    d->slice = 0;
+    uint32_t code = find_code(d, j, &w);
     if (unlikely(!code)) {
         d->link_at = 0;
         d->figures.unfetchable++;

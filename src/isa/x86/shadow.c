@@ -180,16 +180,18 @@ void shadow_update_select(struct x86_shadow *s)
     }
 }
 
-static void set_gs(const struct x86_shadow *s)
+/* False: this process may not (a filter of system calls). */
+static bool set_gs(const struct x86_shadow *s, uint64_t base)
 {
     struct x86_vcpu *v = s->v;
-    if (v->gen.gs_current == v->gen.window)
-        return;
+    if (v->gen.gs_current == base)
+        return true;
     if (s->wrgsbase)
-        __asm__ volatile("wrgsbase %0" : : "r"(v->gen.window));
-    else if (syscall(SYS_arch_prctl, ARCH_SET_GS, v->gen.window) < 0)
-        return;
-    v->gen.gs_current = v->gen.window;
+        __asm__ volatile("wrgsbase %0" : : "r"(base));
+    else if (syscall(SYS_arch_prctl, ARCH_SET_GS, base) < 0)
+        return false;
+    v->gen.gs_current = base;
+    return true;
 }
 
 static bool deserves_window(const struct space *sp)
@@ -212,7 +214,12 @@ static enum x86_flavour choose_flavour(struct x86_shadow *s, struct space *sp)
         }
         window = !sp->id || sp->promoted;
     }
-    return window && need_window(s, sp) ? X86_FLAVOUR_WINDOW : X86_FLAVOUR_FLAT;
+    if (window && need_window(s, sp)) {
+        if (set_gs(s, window_base(sp->window)))
+            return X86_FLAVOUR_WINDOW;
+        sp->no_window = true;
+    }
+    return shadow_need_flat(s, sp) ? X86_FLAVOUR_FLAT : X86_FLAVOUR_NONE;
 }
 
 static void switch_space(struct x86_shadow *s)
@@ -230,10 +237,9 @@ static void switch_space(struct x86_shadow *s)
     if (s->flavour == X86_FLAVOUR_WINDOW) {
         v->gen.window = window_base(sp->window);
         v->gen.view = v->gen.window | VIEW_SHIFT;
-        set_gs(s);
     } else {
         v->gen.window = 0;
-        v->gen.view = flat_table(shadow_need_flat(s, sp) ? sp->flat : s->nothing) | VIEW_SHIFT;
+        v->gen.view = flat_table(sp->flat ? sp->flat : s->nothing) | VIEW_SHIFT;
     }
     shadow_update_select(s);
 }
@@ -249,7 +255,7 @@ static void refresh(struct x86_shadow *s)
     if (pending & PEND_PROTECT)
         shadow_protect_all(s);
     switch_space(s);
-    if (entering)
+    if (entering && s->flavour != X86_FLAVOUR_NONE)
         shadow_map_on_return(s);
 }
 

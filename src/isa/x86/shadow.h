@@ -24,7 +24,11 @@ struct x86_shadow *x86_shadow_new(struct x86_vcpu *v, const struct dbt_options *
 void x86_shadow_free(struct x86_shadow *s);
 
 /* Which kind of access generated code uses for the space at hand. */
-enum x86_flavour { X86_FLAVOUR_WINDOW, X86_FLAVOUR_FLAT };
+enum x86_flavour {
+    X86_FLAVOUR_WINDOW,
+    X86_FLAVOUR_FLAT,
+    X86_FLAVOUR_NONE, /* the host has no memory for a view: generated code cannot run */
+};
 
 /* Make the space of (CR3, v->user) current: look it up or take one from the pool, validate it if
  * tables may have changed since, fill v->gen. Cheap when nothing changed (a few compares). Returns

@@ -125,6 +125,8 @@ static bool prepare(struct vcpu *base, struct dbt_where *w)
     w->space = (uint16_t)x86_shadow_prepare(v, &flavour);
     if (unlikely(v->gen.want.wanted))
         show_wanted(v);
+    if (unlikely(flavour == X86_FLAVOUR_NONE))
+        return false;
     w->mode = (uint16_t)(mode_of(v) | (flavour == X86_FLAVOUR_FLAT ? X86_MODE_FLAT : 0));
     if (w->mode & X86_MODE_FPU)
         x86_fpu_load(v);
