@@ -114,6 +114,11 @@ void x86_tr_count(struct x86_tr *tr);
 /* Interrupts stay out before the next instruction even if the interpreter runs it. Uses r9. */
 void x86_tr_set_shadow(struct x86_tr *tr);
 
+/* ---- translate_check.c ------------------------------------------------------------------- */
+
+/* isa_translator.find_sensitive */
+int64_t x86_find_sensitive(const uint8_t *code, uint64_t len);
+
 /* ---- translate_mem.c --------------------------------------------------------------------- */
 
 /* Make host code that leads to the memory operand of the instruction at hand, `bytes` long, and

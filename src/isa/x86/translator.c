@@ -192,7 +192,7 @@ static enum dbt_verdict fault(struct vcpu *base, const struct dbt_fault *f)
     return x86_shadow_fault(v, lin, write, f->policy);
 }
 
-/* ---- names and checks ----------------------------------------------------------------------- */
+/* ---- names and figures ---------------------------------------------------------------------- */
 
 static const char *declined_name(uint32_t mnemonic)
 {
@@ -219,63 +219,6 @@ static unsigned disassemble(const uint8_t *bytes, unsigned len, uint32_t pc, cha
                                                       text, size, pc, NULL)))
         return 0;
     return z.length;
-}
-
-/* Everything generated code may not contain: privileged instructions, and those whose answer would
- * be the host's. */
-static bool forbidden(const ZydisDecodedInstruction *z)
-{
-    switch (z->meta.category) {
-    case ZYDIS_CATEGORY_SYSTEM:
-    case ZYDIS_CATEGORY_SYSCALL:
-    case ZYDIS_CATEGORY_SYSRET:
-    case ZYDIS_CATEGORY_INTERRUPT:
-    case ZYDIS_CATEGORY_IO:
-    case ZYDIS_CATEGORY_IOSTRINGOP:
-    case ZYDIS_CATEGORY_SEGOP:
-    case ZYDIS_CATEGORY_VTX:
-        return true;
-    default:
-        break;
-    }
-    switch (z->mnemonic) {
-    case ZYDIS_MNEMONIC_POPFQ:
-    case ZYDIS_MNEMONIC_CPUID:
-    case ZYDIS_MNEMONIC_RDTSC:
-    case ZYDIS_MNEMONIC_RDTSCP:
-    case ZYDIS_MNEMONIC_RDPMC:
-    case ZYDIS_MNEMONIC_XGETBV:
-    case ZYDIS_MNEMONIC_CLI:
-    case ZYDIS_MNEMONIC_STI:
-    case ZYDIS_MNEMONIC_HLT:
-    case ZYDIS_MNEMONIC_WRFSBASE:
-    case ZYDIS_MNEMONIC_WRGSBASE:
-    case ZYDIS_MNEMONIC_SGDT:
-    case ZYDIS_MNEMONIC_SIDT:
-    case ZYDIS_MNEMONIC_SLDT:
-    case ZYDIS_MNEMONIC_STR:
-    case ZYDIS_MNEMONIC_SMSW:
-    case ZYDIS_MNEMONIC_LAR:
-    case ZYDIS_MNEMONIC_LSL:
-    case ZYDIS_MNEMONIC_VERR:
-    case ZYDIS_MNEMONIC_VERW:
-        return true;
-    default:
-        return (z->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) ||
-               z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
-    }
-}
-
-static int64_t find_sensitive(const uint8_t *code, uint64_t len)
-{
-    ZydisDecoder d;
-    ZydisDecodedInstruction z;
-    ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-    for (uint64_t at = 0; at < len; at += z.length)
-        if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&d, NULL, code + at, len - at, &z)) ||
-            forbidden(&z))
-            return (int64_t)at;
-    return -1;
 }
 
 static void figures(const struct vcpu *base, const struct figure_sink *to)
@@ -305,5 +248,5 @@ const struct isa_translator x86_translator = {
     .declined_name = declined_name,
     .figures = figures,
     .disassemble = disassemble,
-    .find_sensitive = find_sensitive,
+    .find_sensitive = x86_find_sensitive,
 };
