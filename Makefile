@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # A thin front: each target calls the script or tool that does the work.
-.PHONY: all demo check check-slow bench tidy format clean
+.PHONY: all demo check check-slow soak bench tidy format clean
 
 all:
 	tools/build.sh
@@ -13,6 +13,11 @@ check:
 
 check-slow:
 	./check.sh --slow
+
+# An hour, or as many minutes as `make soak MINUTES=10` says.
+MINUTES = 60
+soak:
+	tools/soak.sh $(MINUTES)
 
 bench:
 	bench/bench.sh
