@@ -247,6 +247,28 @@ def commands():
         check(word in r.stdout, word, 'missing in', r.stdout)
 
 
+def without_address_space():
+    """A limit on virtual memory: first windows go, then the translator, with one line saying so."""
+    def limited(gib, *args):
+        return ring3('run', *args, do='k', preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_AS, (gib << 30, gib << 30)))
+
+    def engine(result):
+        check(result.returncode == 0 and result.stdout == GREETING, result)
+        return json.loads(result.stderr[result.stderr.index(b'{'):])
+    if (ring3('run', '--engine', 'dbt', do='o').returncode == 126 or
+            limited(12, '--engine', 'interp').returncode):
+        return  # a host without translator; a sanitizer build, which needs all address space
+    figures = engine(limited(21, '--stats=json'))
+    check(figures['engine'] == 'dbt' and figures['view_fills_window'] == 0, figures)
+    r = limited(12, '--stats=json')
+    check(engine(r)['engine'] == 'interp', r)
+    check(r.stderr.startswith(b'ring3: info [engine-fallback] ') and b'ulimit -v' in r.stderr, r)
+    one_line(limited(12, '--engine', 'dbt'), 126, 'code-reserve')
+    # The virtual clock interprets in any case, so nothing is missed.
+    check(limited(12, '--clock', 'virtual').stderr == b'')
+
+
 # ---- standard descriptors -------------------------------------------------------------------------
 
 def stdout_trouble():

@@ -3,6 +3,15 @@
  * pages mapped before they are asked for, spaces that earn a window. */
 #include "x86_shadow_rig.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
 #define CR3_A DIRECTORY(0)
 #define CR3_B DIRECTORY(1)
 
@@ -163,6 +172,89 @@ static void long_lived_spaces_get_a_window(void **state)
     assert_int_equal(window_shows(r, &r->s->space[r->space], 0x400000, false), -1);
 }
 
+/* ---- hosts that refuse ----------------------------------------------------------------------- */
+
+/* A user space that gets no memory for a view is nothing for generated code, until there is some.
+ */
+static void no_memory_no_view(void **state)
+{
+    struct rig *r = *state;
+    struct rlimit all, none;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* its allocator could not go on */
+#endif
+    become_kernel(r);
+    rig_cr3(r, CR3_B); /* a space that has no view yet */
+    map_in(r, CR3_B, 0x400000, (DATA_AT + 0x1000) | ALL);
+    assert_int_equal(getrlimit(RLIMIT_AS, &all), 0);
+    none = (struct rlimit){1, all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    rig_ring(r, 3);
+    enter(r);
+    setrlimit(RLIMIT_AS, &all);
+    assert_int_equal(r->flavour, X86_FLAVOUR_NONE);
+    rig_ring(r, 0);
+    enter(r);
+    rig_ring(r, 3);
+    enter(r);
+    assert_int_equal(r->flavour, X86_FLAVOUR_FLAT);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+}
+
+/* From now on this process may not set its GS base. */
+static bool forbid_arch_prctl(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_arch_prctl, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {ARRAY_LEN(code), code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+enum { FLAT_ONLY = 40, CANNOT_FILTER };
+
+static int flavour_of_a_long_lived_space(struct rig *r)
+{
+    if (!forbid_arch_prctl())
+        return CANNOT_FILTER;
+    rig_ring(r, 3);
+    x86_shadow_prepare(r->v, &r->flavour);
+    return FLAT_ONLY - X86_FLAVOUR_FLAT + (int)r->flavour;
+}
+
+/* Neither wrgsbase nor the system call: no window is ever run in. */
+static void no_gs_base_no_window(void **state)
+{
+    struct rig *r = *state;
+    int status;
+    become_kernel(r);
+    assert_int_equal(r->flavour, X86_FLAVOUR_WINDOW); /* set by the system call */
+    assert_false(r->s->wrgsbase);
+    assert_int_equal(r->v->gen.gs_current, r->v->gen.window);
+    for (unsigned i = 1; i < SHADOW_SPACES; i++)
+        r->s->space[i].ran = UINT64_C(1) << 40;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(flavour_of_a_long_lived_space(r));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == CANNOT_FILTER)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), FLAT_ONLY);
+    rig_ring(r, 3); /* and where it may be set, the same space does get one */
+    enter(r);
+    assert_int_equal(r->flavour, X86_FLAVOUR_WINDOW);
+}
+
+static int rig_make_no_fsgsbase(void **state)
+{
+    return rig_make_from(state, &(struct dbt_options){.no_fsgsbase = true});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +265,8 @@ int main(void)
         BOTH(mixed_quarters_settle),
         BOTH(the_page_a_guest_mapped_is_there_on_return),
         AUTO(long_lived_spaces_get_a_window),
+        AUTO(no_memory_no_view),
+        cmocka_unit_test_setup_teardown(no_gs_base_no_window, rig_make_no_fsgsbase, rig_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

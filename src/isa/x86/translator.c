@@ -44,8 +44,9 @@ static void add_rows(struct x86_translator *t, const struct x86_special_row *row
 static void detach(struct vcpu *base)
 {
     struct x86_vcpu *v = x86_of(base);
+    struct x86_translator *t = v->gen.translator; /* x86_shadow_free() clears gen */
     x86_shadow_free(v->gen.shadow);
-    free(v->gen.translator);
+    free(t);
     v->gen = (struct x86_gen){0};
     v->fpu.keep_live = false;
     x86_fpu_park(v);
