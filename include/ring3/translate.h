@@ -167,7 +167,7 @@ struct dbt_options {
     uint16_t max_insns;   /* per translation, 1 to TB_MAX_INSNS; 0: TB_MAX_INSNS */
     bool no_chain;        /* every jump leaves to the dispatcher */
     bool no_adapt;        /* never retranslate a faulting site */
-    bool trap;            /* pure trap-and-emulate: no virtual interrupt flag either */
+    bool trap;            /* pure trap-and-emulate: no_adapt, and no virtual interrupt flag */
     bool count;           /* translated code counts the instructions it retires */
     bool single;          /* run() returns after each translation (lock-step tests) */
     bool trace_tables;    /* page tables are write-traced instead of re-validated */

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The code reserve: one range of host addresses, laid out as ring3/translate.h says.
  *
- *     +0         code: a memfd, readable and executable
+ *     +0         code: shared memory, readable and executable
  *     +guard     64 KiB of zeros, then 64 KiB that are not mapped
  *     +nothing   16 GiB and a little that read as zero
  *
- * The memfd is mapped a second time elsewhere, readable and writable: no page is ever both writable
+ * It is mapped a second time elsewhere, readable and writable: no page is ever both writable
  * and executable. Memory is only taken, in order; when it is used up everything is dropped
- * (cache_reset), never failed. Both views are of one file, so the processor sees the same physical
- * memory change, and code written through one view runs through the other without further ado as
- * long as one thread does both.
+ * (cache_reset), never failed. Both are views of one memory, so the processor sees the same
+ * physical memory change, and code written through one view runs through the other without further
+ * ado as long as one thread does both.
  *
  * Trampolines lie in front: mov r10d, kind; jmp [rip + exit]. The first is DBT_EXIT_MISS, so that
  * an offset of 0 means "not translated" everywhere. */
@@ -18,11 +18,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U /* Linux 6.3 */
-#endif
 
 #define NOTHING_BYTES (16 * GIB + 64 * KIB)
 #define RESERVE_BYTES (DBT_NOTHING_OFFSET + NOTHING_BYTES)
@@ -56,30 +51,20 @@ static int make_readable(uint8_t *at, uint64_t bytes)
     return m == MAP_FAILED ? -errno : 0;
 }
 
-/* A file for code, or -1. Kernels may forbid executable memfds, or not know the flag that asks. */
-static int code_file(uint64_t bytes)
-{
-    int fd = memfd_create("ring3-code", MFD_CLOEXEC | MFD_EXEC);
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("ring3-code", MFD_CLOEXEC);
-    if (fd >= 0 && ftruncate(fd, (off_t)bytes) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
+/* Memory that is mapped twice. It is anonymous, not a memfd: perf(1) asks /tmp/perf-PID.map for
+ * names in anonymous memory only, and kernels that forbid executable memfds allow it. */
 static int map_code(struct dbt_cache *c)
 {
-    int fd = code_file(c->bytes);
-    if (fd < 0)
+    void *w = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w == MAP_FAILED)
         return -errno;
-    void *x = mmap(c->reserve, c->bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
-    void *w = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int r = x == MAP_FAILED || w == MAP_FAILED ? -errno : 0;
-    close(fd);
-    c->writable = w == MAP_FAILED ? NULL : w;
-    return r;
+    c->writable = w;
+    /* A size of 0 leaves the old mapping there: mremap(2). */
+    void *x = mremap(w, 0, c->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, c->reserve);
+    if (x == MAP_FAILED || mprotect(x, c->bytes, PROT_READ | PROT_EXEC) < 0)
+        return -errno;
+    return 0;
 }
 
 static void put_trampolines(struct dbt_cache *c, const void *exit)

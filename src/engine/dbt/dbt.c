@@ -312,6 +312,7 @@ static int open_parts(struct dbt *d, struct err *e)
 static struct dbt_options complete(const struct dbt_options *given)
 {
     struct dbt_options o = given ? *given : (struct dbt_options){0};
+    o.no_adapt |= o.trap;
     if (!o.cache_bytes)
         o.cache_bytes = DBT_CACHE_DEFAULT;
     if (o.cache_bytes < CACHE_MIN)
