@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* x86_walk(): what it reports of a translation, for those who remember translations and check them
- * again later; and the hooks that tell them when. */
+ * again later; the hooks that tell them when; and what the TLB keeps. */
 #include "x86_machine.h"
 
-#define P     1u
-#define RW    2u
-#define US    4u
-#define A     0x20u
-#define D     0x40u
-#define PS    0x80u
-#define G     0x100u
-#define DIR   0x100000u /* page directory; with PAE one per GiB, of which two are used */
-#define TAB   0x104000u
-#define LIN   0x40803123u /* directory entry 102h, table entry 3; PAE: 4 and 3 of directory 1 */
-#define USER  true
-#define QUIET true
+#define P           1u
+#define RW          2u
+#define US          4u
+#define A           0x20u
+#define D           0x40u
+#define PS          0x80u
+#define G           0x100u
+#define DIR         0x100000u /* page directory; with PAE one per GiB, of which two are used */
+#define TAB         0x104000u
+#define LIN         0x40803123u /* directory entry 102h, table entry 3; PAE: 4 and 3 of directory 1 */
+#define USER        true
+#define LIN_PAGE(n) ((LIN & 0xffc00000u) + (n)*PAGE_BYTES)
+#define QUIET       true
 
 static void paging_32bit(struct x86_vcpu *v)
 {
@@ -244,6 +245,90 @@ static void shadows_hear_of_every_change(void **state)
     assert_true(h.all > 0);
 }
 
+/* Does the TLB let this access through without a look at the tables? */
+static bool kept(struct x86_vcpu *v, uint32_t lin, bool write)
+{
+    return write ? x86_fast_write(v, X86_DS, lin, 4) : x86_fast_read(v, X86_DS, lin, 4);
+}
+
+/* Pages n of 64 are global if n is odd; all are written to. */
+static void fill_tlb(struct x86_vcpu *v)
+{
+    for (unsigned n = 0; n < 64; n++) {
+        poke(v, TAB + n * 4, (0x200000 + n * PAGE_BYTES) | P | RW | (n & 1 ? G : 0), 4);
+        x86_write32(v, X86_DS, LIN_PAGE(n), n);
+    }
+}
+
+static void a_load_of_cr3_forgets_what_is_not_global(void **state)
+{
+    struct x86_vcpu *v = vcpu_of(state);
+    paging_32bit(v);
+    poke(v, DIR + 0x102 * 4, TAB | P | RW | US, 4);
+    for (unsigned round = 0; round < 3; round++) {
+        fill_tlb(v);
+        for (unsigned n = 0; n < 64; n++)
+            assert_true(kept(v, LIN_PAGE(n), true));
+        x86_tlb_flush(v, true);
+        for (unsigned n = 0; n < 64; n++)
+            assert_int_equal(kept(v, LIN_PAGE(n), false), n & 1);
+    }
+    assert_true(kept(v, LIN_PAGE(1), true));
+    x86_tlb_flush(v, false);
+    assert_false(kept(v, LIN_PAGE(1), false));
+}
+
+/* An entry changes sides between flushes: a page in its place, its own page anew. */
+static void entries_that_change_hands_are_flushed(void **state)
+{
+    struct x86_vcpu *v = vcpu_of(state);
+    uint32_t other = LIN_PAGE(1) + X86_TLB_SIZE * PAGE_BYTES;
+    paging_32bit(v);
+    poke(v, DIR + 0x102 * 4, TAB | P | RW | US, 4);
+    poke(v, DIR + (other >> 22) * 4, (TAB + PAGE_BYTES) | P | RW | US, 4);
+    poke(v, TAB + PAGE_BYTES + (other >> 12 & 0x3ff) * 4, 0x5000 | P | RW, 4);
+    fill_tlb(v);
+    x86_write32(v, X86_DS, other, 1); /* not global in a global one's place */
+    x86_tlb_flush(v, true);
+    assert_false(kept(v, other, false));
+    x86_write32(v, X86_DS, other, 1);
+    x86_write32(v, X86_DS, LIN_PAGE(1), 1); /* and the other way round */
+    x86_tlb_flush(v, true);
+    assert_true(kept(v, LIN_PAGE(1), true));
+    x86_tlb_flush_page(v, LIN_PAGE(1));
+    x86_write32(v, X86_DS, other, 1);
+    unsigned listed = v->tlb_list.filled;
+    for (unsigned i = 0; i < 8; i++) { /* in turns: the entry is listed once all the same */
+        x86_write32(v, X86_DS, LIN_PAGE(1), 1);
+        x86_write32(v, X86_DS, other, 1);
+    }
+    assert_int_equal(v->tlb_list.filled, listed);
+    x86_tlb_flush(v, true);
+    assert_false(kept(v, other, false));
+}
+
+static void protection_finds_every_writable_entry(void **state)
+{
+    struct x86_vcpu *v = vcpu_of(state);
+    paging_32bit(v);
+    poke(v, DIR + 0x102 * 4, TAB | P | RW | US, 4);
+    fill_tlb(v);
+    poke(v, TAB + 2 * 4, (0x200000 + 3 * PAGE_BYTES) | P | RW, 4); /* pages 2 and 3 are one */
+    x86_tlb_flush_page(v, LIN_PAGE(2));
+    x86_write32(v, X86_DS, LIN_PAGE(2), 1);
+    for (unsigned round = 0; round < 2; round++) {
+        x86_tlb_protect(v, (gpfn_t){0x203});
+        for (unsigned n = 0; n < 64; n++)
+            assert_int_equal(kept(v, LIN_PAGE(n), true), n != 2 && n != 3);
+        assert_true(kept(v, LIN_PAGE(2), false));
+    }
+    x86_write32(v, X86_DS, LIN_PAGE(3), 1); /* nobody asked for WP: writable again */
+    x86_tlb_flush(v, true);                 /* page 2, which is not global, goes; page 3 stays */
+    assert_true(kept(v, LIN_PAGE(3), true));
+    x86_tlb_protect(v, (gpfn_t){0x203});
+    assert_false(kept(v, LIN_PAGE(3), true));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, machine_make, machine_free)
@@ -255,6 +340,9 @@ int main(void)
         TEST(without_paging_there_are_no_entries),
         TEST(entries_are_where_a20_lets_them_be),
         TEST(shadows_hear_of_every_change),
+        TEST(a_load_of_cr3_forgets_what_is_not_global),
+        TEST(entries_that_change_hands_are_flushed),
+        TEST(protection_finds_every_writable_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,16 +214,68 @@ void x86_load_pdptes(struct x86_vcpu *v, uint32_t cr3)
 
 /* ---- TLB ------------------------------------------------------------------------------------- */
 
-static void flush_tlb(struct x86_vcpu *v, bool keep_global)
+static uint16_t *writers(struct x86_vcpu *v, uint32_t gpfn)
+{
+    return &v->tlb_list.writers[gpfn & (X86_TLB_WRITERS - 1)];
+}
+
+static void drop_write(struct x86_vcpu *v, struct x86_tlb_entry *t)
+{
+    if (t->tag_write != X86_TLB_NONE)
+        --*writers(v, t->gpfn);
+    t->tag_write = X86_TLB_NONE;
+}
+
+static void drop_entry(struct x86_vcpu *v, struct x86_tlb_entry *t)
+{
+    drop_write(v, t);
+    t->tag_read = X86_TLB_NONE;
+}
+
+static void set_entry(struct x86_vcpu *v, struct x86_tlb_entry *t, const struct x86_tlb_entry *x)
+{
+    struct x86_tlb_list *l = &v->tlb_list;
+    bool listed = t->listed;
+    drop_write(v, t);
+    *t = *x;
+    if (t->tag_write != X86_TLB_NONE)
+        ++*writers(v, t->gpfn);
+    t->listed = listed || !t->global;
+    if (t->listed && !listed)
+        l->entry[l->filled++] = (uint16_t)(t - v->tlb_sets[0]);
+}
+
+static void flush_all(struct x86_vcpu *v)
 {
     for (unsigned u = 0; u < 2; u++)
         for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
             struct x86_tlb_entry *t = &v->tlb_sets[u][i];
-            if (!keep_global || !t->global)
-                t->tag_read = t->tag_write = X86_TLB_NONE;
+            t->tag_read = t->tag_write = X86_TLB_NONE;
+            t->listed = false;
         }
-    if (!keep_global)
-        memset(v->tlb_large, 0, sizeof v->tlb_large);
+    v->tlb_list.filled = 0;
+    memset(v->tlb_list.writers, 0, sizeof v->tlb_list.writers);
+    memset(v->tlb_large, 0, sizeof v->tlb_large);
+}
+
+static void flush_listed(struct x86_vcpu *v)
+{
+    struct x86_tlb_list *l = &v->tlb_list;
+    for (unsigned i = 0; i < l->filled; i++) {
+        struct x86_tlb_entry *t = &v->tlb_sets[0][l->entry[i]];
+        t->listed = false;
+        if (!t->global)
+            drop_entry(v, t);
+    }
+    l->filled = 0;
+}
+
+static void flush_tlb(struct x86_vcpu *v, bool keep_global)
+{
+    if (keep_global)
+        flush_listed(v);
+    else
+        flush_all(v);
     x86_icache_forget_translations(v->icache);
 }
 
@@ -246,18 +298,20 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint32_t lin)
         struct x86_tlb_entry *t = &v->tlb_sets[u][lin >> PAGE_SHIFT & (X86_TLB_SIZE - 1)];
         uint64_t page = lin & PAGE_MASK;
         if (t->tag_read == page || t->tag_write == page)
-            t->tag_read = t->tag_write = X86_TLB_NONE;
+            drop_entry(v, t);
     }
     x86_icache_forget_translations(v->icache);
 }
 
 void x86_tlb_protect(struct x86_vcpu *v, gpfn_t page)
 {
+    if (!*writers(v, (uint32_t)page.n))
+        return;
     for (unsigned u = 0; u < 2; u++)
         for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
             struct x86_tlb_entry *t = &v->tlb_sets[u][i];
             if (t->gpfn == page.n)
-                t->tag_write = X86_TLB_NONE;
+                drop_write(v, t);
         }
 }
 
@@ -296,13 +350,14 @@ static struct target resolve(struct x86_vcpu *v, uint32_t lin, enum x86_access a
     struct target r = {p.host + (lin & ~PAGE_MASK), w.gpa, p.kind == PHYS_ROM, p.wp != 0};
     if (t->tag_read != page)
         v->base.stats.fault_hidden++;
-    *t = (struct x86_tlb_entry){
+    struct x86_tlb_entry filled = {
         .tag_read = page,
         .tag_write = w.writable && p.kind == PHYS_RAM && !p.wp ? page : X86_TLB_NONE,
         .addend = (uintptr_t)p.host - page,
         .gpfn = (uint32_t)gpa_page(w.gpa).n,
         .global = w.global,
     };
+    set_entry(v, t, &filled);
     return r;
 }
 

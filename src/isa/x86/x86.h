@@ -149,10 +149,21 @@ struct x86_tlb_entry {
     uintptr_t addend; /* host address = addend + linear address */
     uint32_t gpfn;    /* physical page behind it, valid while either tag is */
     bool global;
+    bool listed; /* in x86_tlb_list: a load of CR3 has to look at it */
 };
 #define X86_TLB_BITS 10
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 #define X86_TLB_NONE 1ull
+
+/* What saves sweeps over the TLB's sets: which entries were filled with non-global pages since the
+ * last flush, and how many entries of both sets may be written through to the physical pages that
+ * share a hash. */
+#define X86_TLB_WRITERS 1024u /* power of two */
+struct x86_tlb_list {
+    unsigned filled;
+    uint16_t entry[2 * X86_TLB_SIZE]; /* set << X86_TLB_BITS | index, each at most once */
+    uint16_t writers[X86_TLB_WRITERS];
+};
 
 /* FXSAVE image (SDM vol. 1 table 10-2): the guest's x87, MMX and SSE state at rest. While
  * fpu.live is set the x87/MMX part is in the host's registers and this copy of it is stale. */
@@ -266,6 +277,7 @@ struct x86_vcpu {
     struct x86_fault_log faults[X86_FAULT_LOG];
     unsigned branch_next, fault_next;
 
+    struct x86_tlb_list tlb_list;
     struct x86_tlb_entry tlb_sets[2][X86_TLB_SIZE];
 };
 
