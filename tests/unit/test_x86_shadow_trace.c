@@ -63,6 +63,11 @@ static void the_supervisor_follows_the_directory(void **state)
     map_in(r, CR3_A, 0xc0400000, (DATA_AT + 0x1000) | (ALL & ~US));
     for (uint32_t lin = 0xc0000000; lin <= 0xc0400000; lin += 0x400000)
         poke(r->v, pde_at(CR3_B, lin), peek(r->v, pde_at(CR3_A, lin), 4), 4);
+    map_in(r, CR3_A, 0x400000,
+           (DATA_AT + 0x2000) | ALL); /* with a user's view, A stays in the pool */
+    rig_ring(r, 3);
+    assert_int_equal(load(r, 0x400000), DBT_RESUME);
+    rig_ring(r, 0);
     for (unsigned round = 0; round < 3; round++) {
         rig_cr3(r, round & 1 ? CR3_B : CR3_A);
         assert_int_equal(load(r, 0xc0000000), DBT_RESUME);
