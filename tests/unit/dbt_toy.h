@@ -11,6 +11,7 @@
  *     STORE p32 i8              store i8 at physical p32; declined
  *     SLOW                      acc += 1, by 21 host instructions
  *     REP                       a host instruction that takes 64 million rounds
+ *     FACT a32                  acc += byte at a32; the translator puts the byte it sees in place
  *
  * Registers of generated code beyond what ring3/translate.h says: r12 the data pages. */
 #ifndef RING3_TESTS_DBT_TOY_H
@@ -25,8 +26,8 @@
 #include "engine/dbt/dbt.h"
 #include "engine/engines.h"
 
-enum { NOP, ADD, JMP, FAR, HALT, LOAD, STORE, SLOW, REP, OPS };
-static const uint8_t toy_len[OPS] = {1, 2, 3, 5, 1, 2, 6, 1, 1};
+enum { NOP, ADD, JMP, FAR, HALT, LOAD, STORE, SLOW, REP, FACT, OPS };
+static const uint8_t toy_len[OPS] = {1, 2, 3, 5, 1, 2, 6, 1, 1, 5};
 
 #define TOY_RAM    MIB
 #define TOY_PAGES  16u /* linear pages per space, the last ones of the address space among them */
@@ -152,6 +153,9 @@ static inline bool toy_step(struct toy *t, struct vm_exit *x)
     case SLOW:
         t->r.acc++;
         break;
+    case FACT:
+        t->r.acc += toy_byte(t, toy_word(t, pc + 1));
+        break;
     }
     return true;
 }
@@ -238,6 +242,7 @@ static inline void emit_straddle(struct tb *tb, uint32_t pc)
 static inline bool toy_emit(struct tb *tb, const uint8_t *p, uint16_t at)
 {
     uint32_t pc = tb->page + at, word = 0;
+    const uint8_t *fact;
     uint8_t op = p[0] % OPS;
     if (toy_len[op] >= 5)
         memcpy(&word, p + 1, 4);
@@ -257,6 +262,15 @@ static inline bool toy_emit(struct tb *tb, const uint8_t *p, uint16_t at)
     case REP:
         EMIT(tb, 0x49, 0x8d, 0xb3, 0, 0, 0, 0x40, 0xb9, 0, 0, 0, 4, 0xf3, 0xac);
         return true;
+    case FACT:
+        fact = tb->peek(tb->opaque, word, 1);
+        if (fact) {
+            EMIT(tb, 0x81, 0xc3);
+            emit32(tb, *fact);
+            return true;
+        }
+        emit_exit(tb, DBT_EXIT_EMULATE, pc, op);
+        return false;
     case LOAD:
         if (tb->policy(tb->opaque, at) == TB_PLAIN) {
             EMIT(tb, 0x41, 0x03, 0x9c, 0x24); /* add ebx, [r12+disp32] */

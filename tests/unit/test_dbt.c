@@ -236,6 +236,78 @@ static void second_straddler_of_a_page_is_declined(void **state)
     toy_free(t);
 }
 
+/* A page that two spaces share, with code that was built on bytes of another page. */
+static void facts_hold_for_each_space(void **state)
+{
+    struct toy *t = toy_new(NULL);
+    const struct dbt_figures *f = &toy_dbt(t)->figures;
+    PUT(t, 0x1000, FACT, 0x10, 0x20, 0, 0, HALT);
+    PUT(t, 0x2010, 7);
+    PUT(t, 0x3010, 20);
+    memcpy(t->map[1], t->map[0], sizeof t->map[0]);
+    for (t->space = 0; t->space < 2; t->space++)
+        assert_settled(t, 0x1000, 7);
+    assert_int_equal(f->translations, 1);
+    /* The byte changes; one beside it does not count. */
+    uint64_t invalidated = f->invalidated;
+    uint8_t byte = 9;
+    phys_write(t->base.mem, 0x2011, &byte, 1);
+    assert_int_equal(f->invalidated, invalidated);
+    phys_write(t->base.mem, 0x2010, &byte, 1);
+    assert_int_equal(f->invalidated, invalidated + 1);
+    for (t->space = 0; t->space < 2; t->space++)
+        assert_settled(t, 0x1000, 9);
+    /* One space shows another page there: they disagree, and nobody builds on it any more. */
+    t->space = 1;
+    t->map[1][2] = 3;
+    t->hooks->code_unmapped(t->hooks->opaque, 1, 0x2000);
+    for (unsigned i = 0; i < 4; i++) {
+        t->space = !(i & 1);
+        uint64_t declined = f->declined[FACT];
+        assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), t->space ? 20 : 9);
+        assert_int_equal(f->declined[FACT], declined + 1);
+    }
+    toy_free(t);
+}
+
+/* Spaces that got their jump table entry before there was a fact have not looked at it. */
+static void new_facts_are_shown_to_all_spaces(void **state)
+{
+    struct toy *t = toy_new(NULL);
+    PUT(t, 0x1000, ADD, 1, HALT);
+    PUT(t, 0x1010, FACT, 0x10, 0x20, 0, 0, HALT);
+    PUT(t, 0x2010, 7);
+    PUT(t, 0x3010, 20);
+    memcpy(t->map[1], t->map[0], sizeof t->map[0]);
+    t->map[1][2] = 3;
+    for (t->space = 0; t->space < 2; t->space++)
+        assert_settled(t, 0x1000, 1);
+    t->space = 0;
+    assert_settled(t, 0x1010, 7);
+    t->space = 1;
+    assert_int_equal(toy_run(t, 0x1010, EXIT_HALT), 20);
+    t->space = 0;
+    assert_int_equal(toy_run(t, 0x1010, EXIT_HALT), 7);
+    assert_settled(t, 0x1000, 1);
+    toy_free(t);
+}
+
+static void facts_about_nothing_are_declined(void **state)
+{
+    static const struct dbt_options options[] = {{0}, {.no_chain = true}, {.count = true}};
+    for (unsigned i = 0; i < ARRAY_LEN(options); i++) {
+        struct toy *t = toy_new(&options[i]);
+        PUT(t, 0x1000, FACT, 0x10, 0x20, 0, 0, HALT);
+        PUT(t, 0x2010, 7);
+        t->map[0][2] = options[i].no_chain || options[i].count ? 2 : 0;
+        int want = t->map[0][2] ? 7 : HALT; /* what toy_byte says of a page that is not there */
+        assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), want);
+        assert_int_equal(toy_run(t, 0x1000, EXIT_HALT), want);
+        assert_int_equal(toy_dbt(t)->figures.declined[FACT], 2);
+        toy_free(t);
+    }
+}
+
 static void options_change_the_way_not_the_result(void **state)
 {
     static const struct dbt_options options[] = {
@@ -573,6 +645,9 @@ int main(void)
         cmocka_unit_test(links_stay_inside_their_page),
         cmocka_unit_test(instructions_across_pages_follow_both),
         cmocka_unit_test(second_straddler_of_a_page_is_declined),
+        cmocka_unit_test(facts_hold_for_each_space),
+        cmocka_unit_test(new_facts_are_shown_to_all_spaces),
+        cmocka_unit_test(facts_about_nothing_are_declined),
         cmocka_unit_test(options_change_the_way_not_the_result),
         cmocka_unit_test(nochain_leaves_at_every_jump),
         cmocka_unit_test(single_returns_after_each_translation),

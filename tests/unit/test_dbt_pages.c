@@ -164,6 +164,135 @@ static void straddle_goes_with_either_page(void **state)
     }
 }
 
+/* ---- facts about other pages ------------------------------------------------------------------
+ */
+
+#define CODE_AT   8u /* linear pages */
+#define FACT_AT   9u
+#define SPACES    3u
+#define SOMEWHERE 1234u
+
+/* A tpage at CODE_AT with code at offset 40, an entry for it in the tables of all spaces. */
+static uint32_t code_everywhere(struct rig *r)
+{
+    uint32_t tp = pages_tpage(&r->p, gpfn(3), CODE_AT << PAGE_SHIFT, 0);
+    pages_cover(&r->p, gpfn(3), 40, 50);
+    tpage_set(&r->p, tp, 40, 99);
+    for (unsigned space = 0; space < SPACES; space++)
+        table_set(tables_get(r->tables, space, space), CODE_AT, SOMEWHERE);
+    return tp;
+}
+
+static bool in_table(const struct rig *r, unsigned space)
+{
+    return tables_get(r->tables, space, space)->entry[CODE_AT] == SOMEWHERE;
+}
+
+static void a_fact_is_recorded_once_and_shown_to_all_spaces(void **state)
+{
+    struct rig *r = *state;
+    uint32_t tp = code_everywhere(r);
+    assert_true(pages_depend(&r->p, tp, FACT_AT, gpfn(5)));
+    assert_int_equal(r->p.tpages[tp].depend_count, 1);
+    for (unsigned space = 0; space < SPACES; space++)
+        assert_false(in_table(r, space)); /* they have to look at it themselves */
+    code_everywhere(r);
+    assert_true(pages_depend(&r->p, tp, FACT_AT, gpfn(5)));
+    assert_int_equal(r->p.tpages[tp].depend_count, 1);
+    assert_int_equal(r->p.depend_count, 2);
+    for (unsigned space = 0; space < SPACES; space++)
+        assert_true(in_table(r, space));
+    assert_false(pages_depend(&r->p, tp, FACT_AT, gpfn(6))); /* not both */
+    assert_int_equal(r->p.depend_count, 2);
+}
+
+static void code_goes_with_the_bytes_it_was_built_on(void **state)
+{
+    struct rig *r = *state;
+    uint32_t tp = code_everywhere(r);
+    uint32_t other = pages_tpage(&r->p, gpfn(4), 0x20000, 0);
+    tpage_set(&r->p, other, 40, 77);
+    pages_depend(&r->p, tp, FACT_AT, gpfn(5));
+    pages_protect(&r->p, gpfn(5));
+    pages_cover(&r->p, gpfn(5), 100, 104);
+    assert_false(pages_written(&r->p, 5 * PAGE_BYTES + 99, 1));
+    assert_false(pages_written(&r->p, 5 * PAGE_BYTES + 104, 4));
+    assert_int_equal(tpage_array(&r->p, tp)[40], 99);
+    assert_true(pages_written(&r->p, 5 * PAGE_BYTES + 103, 1));
+    assert_int_equal(tpage_array(&r->p, tp)[40], 0);
+    assert_int_equal(tpage_array(&r->p, other)[40], 77);
+    assert_int_equal(reasons(r, 5), 0);
+    /* New code may build on it again, or not. */
+    assert_int_equal(r->p.tpages[tp].depends, 0);
+    code_everywhere(r);
+    assert_false(pages_written(&r->p, 5 * PAGE_BYTES + 103, 1));
+    assert_int_equal(tpage_array(&r->p, tp)[40], 99);
+    assert_true(pages_depend(&r->p, tp, FACT_AT, gpfn(5)));
+    pages_cover(&r->p, gpfn(5), 100, 104);
+    assert_true(pages_written(&r->p, 5 * PAGE_BYTES + 100, 1));
+    assert_int_equal(tpage_array(&r->p, tp)[40], 0);
+}
+
+static void code_that_is_gone_has_no_facts(void **state)
+{
+    struct rig *r = *state;
+    uint32_t tp = code_everywhere(r);
+    assert_true(pages_depend(&r->p, tp, FACT_AT, gpfn(5)));
+    assert_true(pages_written(&r->p, 3 * PAGE_BYTES + 40, 1));
+    assert_int_equal(r->p.tpages[tp].depends, 0);
+    assert_true(pages_depend(&r->p, tp, FACT_AT, gpfn(6)));
+    assert_int_equal(r->p.tpages[tp].depend_count, 1);
+}
+
+static void a_space_that_shows_another_page_looks_again(void **state)
+{
+    struct rig *r = *state;
+    uint32_t tp = code_everywhere(r);
+    pages_depend(&r->p, tp, FACT_AT, gpfn(5));
+    code_everywhere(r);
+    /* Pages in the same bucket, and neighbours, are nothing to it. */
+    static const uint32_t strangers[] = {FACT_AT + DEPEND_HEADS, FACT_AT + 2 * DEPEND_HEADS,
+                                         FACT_AT + 1, 0};
+    for (unsigned i = 0; i < ARRAY_LEN(strangers); i++)
+        pages_unmapped(&r->p, 1, strangers[i]);
+    assert_true(in_table(r, 1));
+    pages_unmapped(&r->p, 1, FACT_AT);
+    assert_true(in_table(r, 0));
+    assert_false(in_table(r, 1));
+    assert_true(in_table(r, 2));
+    assert_int_equal(tpage_array(&r->p, tp)[40], 99);
+    pages_unmapped(&r->p, 2, CODE_AT); /* the page itself, as ever */
+    assert_false(in_table(r, 2));
+    pages_flush(&r->p);
+    code_everywhere(r);
+    pages_unmapped(&r->p, 1, FACT_AT);
+    assert_true(in_table(r, 1));
+}
+
+static void facts_have_limits(void **state)
+{
+    struct rig *r = *state;
+    uint32_t tp = code_everywhere(r), tps = 1;
+    r->p.tpages[tp].no_depends = true;
+    assert_false(pages_depend(&r->p, tp, FACT_AT, gpfn(5)));
+    assert_int_equal(r->p.depend_count, 1);
+    uint64_t made = 0;
+    for (uint32_t last = 1; made + 1 < DEPENDS_MAX; tps++) {
+        assert_true(last);
+        tp = pages_tpage(&r->p, gpfn(3), 0x100000 + tps * 4096, 0);
+        for (last = 0; last < TPAGE_DEPENDS && made + 1 < DEPENDS_MAX; last++, made++)
+            assert_true(pages_depend(&r->p, tp, 100 + last, gpfn(5)));
+        assert_false(pages_depend(&r->p, tp, 100 + last, gpfn(5))); /* one more than fits */
+        assert_true(pages_depend(&r->p, tp, 100, gpfn(5)));         /* but it is known */
+    }
+    tp = pages_tpage(&r->p, gpfn(3), 0x100000, 0);
+    assert_false(pages_depend(&r->p, tp, 100, gpfn(5)));
+    assert_int_equal(r->p.depend_count, DEPENDS_MAX);
+    pages_flush(&r->p);
+    tp = pages_tpage(&r->p, gpfn(3), 0x100000, 0);
+    assert_true(pages_depend(&r->p, tp, 100, gpfn(5)));
+}
+
 static void flush_forgets_everything(void **state)
 {
     struct rig *r = *state;
@@ -213,6 +342,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(protection_lasts_as_long_as_the_code, make, unmake),
         cmocka_unit_test_setup_teardown(pages_turned_data_are_let_go, make, unmake),
         cmocka_unit_test_setup_teardown(straddle_goes_with_either_page, make, unmake),
+        cmocka_unit_test_setup_teardown(a_fact_is_recorded_once_and_shown_to_all_spaces, make,
+                                        unmake),
+        cmocka_unit_test_setup_teardown(code_goes_with_the_bytes_it_was_built_on, make, unmake),
+        cmocka_unit_test_setup_teardown(code_that_is_gone_has_no_facts, make, unmake),
+        cmocka_unit_test_setup_teardown(a_space_that_shows_another_page_looks_again, make, unmake),
+        cmocka_unit_test_setup_teardown(facts_have_limits, make, unmake),
         cmocka_unit_test_setup_teardown(flush_forgets_everything, make, unmake),
         cmocka_unit_test_setup_teardown(sites_keep_their_policy, make, unmake),
     };
