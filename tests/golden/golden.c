@@ -115,20 +115,38 @@ static void prepare(struct stub *s)
 static void on_code_unmapped(void *opaque, unsigned space, uint32_t page) {}
 static void on_space_dropped(void *opaque, unsigned space) {}
 
-static struct vcpu *processor(const struct log *log, struct err *e)
+struct machine {
+    struct phys *mem;
+    struct bus *mmio, *pio;
+    struct clock *clock;
+    struct log log;
+    struct vcpu *v;
+};
+
+static bool machine_make(struct machine *m, struct err *e)
 {
-    struct phys *mem = phys_new(4 * MIB, e);
-    struct bus *mmio = bus_new("mmio", PHYS_LIMIT, e), *pio = bus_new("pio", 0x10000, e);
-    struct clock *clock = clock_new(CLOCK_VIRTUAL, e);
-    if (!mem || !mmio || !pio || !clock || phys_map_ram(mem, 0, 0, 4 * MIB, e))
-        return NULL;
-    struct vcpu_wiring w = {mem, mmio, pio, clock, log};
-    struct vcpu *v = x86_vcpu_new(&w, 0, e);
     static const struct dbt_options plain;
     struct dbt_hooks hooks = {NULL, on_code_unmapped, on_space_dropped};
-    if (v && x86_translator.attach(v, &plain, &hooks, e))
-        return NULL;
-    return v;
+    *m = (struct machine){.mem = phys_new(4 * MIB, e),
+                          .mmio = bus_new("mmio", PHYS_LIMIT, e),
+                          .pio = bus_new("pio", 0x10000, e),
+                          .clock = clock_new(CLOCK_VIRTUAL, e),
+                          .log = {LOG_ERROR, 2}};
+    if (!m->mem || !m->mmio || !m->pio || !m->clock || phys_map_ram(m->mem, 0, 0, 4 * MIB, e))
+        return false;
+    struct vcpu_wiring w = {m->mem, m->mmio, m->pio, m->clock, &m->log};
+    m->v = x86_vcpu_new(&w, 0, e);
+    return m->v && x86_translator.attach(m->v, &plain, &hooks, e) == 0;
+}
+
+static void machine_free(struct machine *m)
+{
+    x86_translator.detach(m->v);
+    x86_isa.vcpu_free(m->v);
+    phys_free(m->mem);
+    bus_free(m->mmio);
+    bus_free(m->pio);
+    clock_free(m->clock);
 }
 
 /* ---- all of them --------------------------------------------------------------------------- */
@@ -172,18 +190,18 @@ static bool show_all(struct vcpu *v, struct stub *s, struct golden_sum *sums)
 int main(void)
 {
     struct err e = {0};
-    struct log log = {LOG_ERROR, 2};
+    struct machine m;
     struct golden_sum sums[ARRAY_LEN(modes)] = {0};
     struct stub *s = calloc(1, sizeof *s);
-    struct vcpu *v = processor(&log, &e);
-    if (!s || !v) {
+    if (!s || !machine_make(&m, &e)) {
         fprintf(stderr, "skipped: %s\n", e.text);
         return 77;
     }
-    bool good = show_all(v, s, sums);
+    bool good = show_all(m.v, s, sums);
     for (unsigned i = 0; i < ARRAY_LEN(modes); i++)
         printf("%-26s guest %4u in %5u bytes, host %4u in %5u bytes\n", modes[i].name,
                sums[i].guest_insns, sums[i].guest_bytes, sums[i].host_insns, sums[i].host_bytes);
+    machine_free(&m);
     free(s);
     return good ? 0 : 1;
 }
