@@ -33,6 +33,8 @@ uint64_t clock_now_ns(const struct clock *c);
  * virtual time: one tick a nanosecond. Any thread. */
 uint64_t clock_tsc(const struct clock *c);
 uint64_t clock_tsc_hz(const struct clock *c);
+/* True if clock_tsc() is the host's TSC plus *offset, always. */
+bool clock_tsc_offset(const struct clock *c, uint64_t *offset);
 
 /* Seconds since 1970 UTC the guest's battery clock shows now. Virtual clocks start at a fixed
  * date (2000-01-01 00:00:00), so that runs repeat. Any thread. */

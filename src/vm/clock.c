@@ -115,6 +115,12 @@ uint64_t clock_tsc(const struct clock *c)
     return c->kind == CLOCK_VIRTUAL ? atomic_load(&c->virtual_ns) : __rdtsc() - c->start_tsc;
 }
 
+bool clock_tsc_offset(const struct clock *c, uint64_t *offset)
+{
+    *offset = 0 - c->start_tsc;
+    return c->kind == CLOCK_REAL_TIME;
+}
+
 uint64_t clock_tsc_hz(const struct clock *c)
 {
     return c->tsc_hz;

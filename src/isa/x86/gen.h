@@ -28,6 +28,8 @@ struct x86_gen {
     uint64_t base_at[2];
     uint64_t gs_current; /* GS base the thread has now */
     uint64_t callout;    /* address of x86_callout */
+    uint64_t tsc_offset; /* the clock's TSC is the host's plus this, if tsc_is_host */
+    bool tsc_is_host;
     struct x86_want want;
     struct x86_shadow *shadow;
     struct x86_translator *translator;

@@ -45,6 +45,11 @@ void x86_tr_exit(struct x86_tr *tr, enum dbt_exit kind)
     tb->tramp[tb->tramps++] = (struct tb_tramp){(uint16_t)(at - tb->code), (uint8_t)kind};
 }
 
+bool x86_tr_may_call(const struct x86_tr *tr)
+{
+    return !tr->t->options.trap && !tr->t->options.count && !tr->after_sti;
+}
+
 void x86_tr_callout(struct x86_tr *tr, unsigned number)
 {
     x64_mov32_imm(&tr->e, X64_R8, tr->pc);

@@ -101,6 +101,9 @@ void x86_tr_copy(struct x86_tr *tr);
 void x86_tr_decline(struct x86_tr *tr);
 /* Jump to the trampoline of an exit kind; r8d and r9d are set. */
 void x86_tr_exit(struct x86_tr *tr, enum dbt_exit kind);
+/* May the instruction at hand call out? Not where instructions are counted, which it cannot do
+ * exactly, nor where everything is to trap, nor behind sti. */
+bool x86_tr_may_call(const struct x86_tr *tr);
 /* Call a function of translate_callout.c with the operand in r10d; r8 and r9 are lost. */
 void x86_tr_callout(struct x86_tr *tr, unsigned number);
 /* Mark what must be put right if this instruction is abandoned. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Work that generated code calls for without leaving: an exit to the dispatcher and back costs five
- * times as much. So far loads of segment registers, seven of which make up a system call of Linux.
+ * times as much: loads of segment registers, seven of which make up a system call of Linux, popf,
+ * rdtsc, and string instructions (translate_string.c).
  *
- * A load that the interpreter has done before, of the same selector with the same descriptor at the
- * same privilege, has the same outcome: it is remembered by selector. The descriptor is read again
- * each time, for a guest that changes it. */
+ * A segment load that the interpreter has done before, of the same selector with the same
+ * descriptor at the same privilege, has the same outcome: it is remembered by selector. The
+ * descriptor is read again each time, for a guest that changes it. */
 #include <string.h>
+#include <x86intrin.h>
 
 #include "isa/x86/translate.h"
 #include "isa/x86/translate_enter.h"
@@ -86,6 +88,40 @@ LOAD_AND_POP(DS)
 LOAD_AND_POP(FS)
 LOAD_AND_POP(GS)
 
+/* ---- rdtsc, popf ----------------------------------------------------------------------------- */
+
+X86_CALLOUT static bool rdtsc(struct x86_vcpu *v, uint32_t operand)
+{
+    if (!v->gen.tsc_is_host || ((v->cr4 & CR4_TSD) && v->cpl != 0))
+        return false;
+    uint64_t t = __rdtsc() + v->gen.tsc_offset + (uint64_t)v->tsc_offset;
+    v->gpr[X86_EAX] = (uint32_t)t;
+    v->gpr[X86_EDX] = t >> 32;
+    return true;
+}
+
+/* What popf mostly brings: arithmetic flags, IF, and the rest as it was. */
+X86_CALLOUT static bool popf(struct x86_vcpu *v, uint32_t image)
+{
+    const uint32_t rare = FL_TF | FL_IOPL | FL_NT | FL_AC | FL_ID;
+    if (((image ^ v->eflags) & rare) || (image & FL_DF) != v->df_flag || (v->eflags & FL_RF))
+        return false;
+    v->cc = x86_flags_to_cc(image);
+    if (v->cpl <= x86_iopl(v)) {
+        v->if_flag = image & FL_IF;
+        v->attn_mask = x86_attn_mask(v->if_flag);
+    }
+    v->gpr[X86_ESP] = (uint32_t)v->gpr[X86_ESP] + 4;
+    return true;
+}
+
 #define ROWS(s) [X86_CALLOUT_LOAD + X86_##s] = load_##s, [X86_CALLOUT_POP + X86_##s] = pop_##s
 const x86_callout_fn x86_callouts[X86_CALLOUTS] = {
-    ROWS(ES), ROWS(DS), ROWS(FS), ROWS(GS), [X86_CALLOUT_STRING] = x86_callout_string};
+    ROWS(ES),
+    ROWS(DS),
+    ROWS(FS),
+    ROWS(GS),
+    [X86_CALLOUT_STRING] = x86_callout_string,
+    [X86_CALLOUT_RDTSC] = rdtsc,
+    [X86_CALLOUT_POPF] = popf,
+};

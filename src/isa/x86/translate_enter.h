@@ -20,6 +20,8 @@ enum x86_callout_number {
     X86_CALLOUT_LOAD = 0,    /* + enum x86_sreg, but not CS and SS: mov sreg, operand */
     X86_CALLOUT_POP = 8,     /* + enum x86_sreg: pop sreg, operand is what was on the stack */
     X86_CALLOUT_STRING = 16, /* translate_string.c */
+    X86_CALLOUT_RDTSC,       /* no operand */
+    X86_CALLOUT_POPF,        /* operand is what was on the stack */
     X86_CALLOUTS,
 };
 bool x86_callout_string(struct x86_vcpu *v, uint32_t op);

@@ -132,9 +132,7 @@ static void tr_push_seg(struct x86_tr *tr)
 
 static bool loadable(const struct x86_tr *tr, unsigned seg)
 {
-    const struct dbt_options *o = &tr->t->options; /* a call out is not counted exactly */
-    return seg <= X86_GS && seg != X86_CS && seg != X86_SS && !tr->after_sti && !o->trap &&
-           !o->count;
+    return seg <= X86_GS && seg != X86_CS && seg != X86_SS && x86_tr_may_call(tr);
 }
 
 static void tr_pop_seg(struct x86_tr *tr)
@@ -179,9 +177,24 @@ static void tr_pushf(struct x86_tr *tr)
     push_r10(tr);
 }
 
+static void tr_popf(struct x86_tr *tr)
+{
+    if (tr->in.opsize != 4 || !x86_tr_may_call(tr)) {
+        x86_tr_decline(tr);
+        return;
+    }
+    x64_load32(&tr->e, X64_R10, x86_tr_stack(tr, 0, 4, false));
+    x86_tr_callout(tr, X86_CALLOUT_POPF);
+}
+
 const struct x86_special_row x86_specials_stack[] = {
-    {ZYDIS_MNEMONIC_PUSH, tr_push},    {ZYDIS_MNEMONIC_POP, tr_pop},
-    {ZYDIS_MNEMONIC_LEAVE, tr_leave},  {X86_MN_PUSH_SEG, tr_push_seg},
-    {X86_MN_POP_SEG, tr_pop_seg},      {X86_MN_MOV_SEG, tr_mov_seg},
-    {ZYDIS_MNEMONIC_PUSHFD, tr_pushf}, {0},
+    {ZYDIS_MNEMONIC_PUSH, tr_push},
+    {ZYDIS_MNEMONIC_POP, tr_pop},
+    {ZYDIS_MNEMONIC_LEAVE, tr_leave},
+    {X86_MN_PUSH_SEG, tr_push_seg},
+    {X86_MN_POP_SEG, tr_pop_seg},
+    {X86_MN_MOV_SEG, tr_mov_seg},
+    {ZYDIS_MNEMONIC_PUSHFD, tr_pushf},
+    {ZYDIS_MNEMONIC_POPFD, tr_popf},
+    {0},
 };

@@ -5,6 +5,7 @@
  * The interrupt flag is memory: cli and sti are stores. After sti the attention word
  * is looked at; interrupts that arrive later find IF set. */
 #include "isa/x86/translate.h"
+#include "isa/x86/translate_enter.h"
 
 static bool supervisor(const struct x86_tr *tr)
 {
@@ -67,6 +68,14 @@ static void tr_std(struct x86_tr *tr)
 {
     x64_u8(&tr->e, 0xfd);
     x64_store32_imm(&tr->e, X86_STATE(df_flag), FL_DF);
+}
+
+static void tr_rdtsc(struct x86_tr *tr)
+{
+    if (x86_tr_may_call(tr))
+        x86_tr_callout(tr, X86_CALLOUT_RDTSC);
+    else
+        x86_tr_decline(tr);
 }
 
 /* ---- data moves ------------------------------------------------------------------------- */
@@ -141,7 +150,8 @@ static void tr_bit(struct x86_tr *tr)
         ZYDIS_MNEMONIC_##m, fn                                                                     \
     }
 const struct x86_special_row x86_specials_state[] = {
-    ROW(CLI, tr_cli), ROW(STI, tr_sti), ROW(CLD, tr_cld), ROW(STD, tr_std), {0},
+    ROW(CLI, tr_cli), ROW(STI, tr_sti),     ROW(CLD, tr_cld),
+    ROW(STD, tr_std), ROW(RDTSC, tr_rdtsc), {0},
 };
 const struct x86_special_row x86_specials_data[] = {
     ROW(NOP, tr_nothing), ROW(LEA, tr_lea), ROW(MOV, tr_mov),

@@ -167,10 +167,8 @@ static void in_window(struct x86_tr *tr)
 
 static void by_callout(struct x86_tr *tr)
 {
-    const struct dbt_options *o = &tr->t->options; /* a call-out is not counted exactly */
     bool select = tr->policy == TB_SELECT && !(tr->tb->mode & X86_MODE_USER);
-    if ((!is_movs(tr->in.opcode) && !is_stos(tr->in.opcode)) || o->trap || o->count ||
-        tr->after_sti) {
+    if ((!is_movs(tr->in.opcode) && !is_stos(tr->in.opcode)) || !x86_tr_may_call(tr)) {
         x86_tr_decline(tr);
         return;
     }
