@@ -50,6 +50,8 @@ CASE("16-bit addresses", "WF", 0x100, 128,
     mov eax, [bx + si]; mov eax, [bp - 2]; mov [di + 0x1234], al; mov eax, fs:[bx];
     .byte 0x67, 0x8b, 0x0e; .2byte 0x8000)
 CASE("16-bit addresses left to the interpreter: lea", "W", 0x100, 128, lea eax, [bx + si])
+CASE("16-bit addresses left to the interpreter: bits beyond the operand", "W", 0x100, 128,
+    btr dword ptr [bx], 5; bts [bx], ecx)
 CASE("16-bit addresses left to the interpreter: xlat", "W", 0x100, 128, .byte 0x67, 0xd7)
 CASE("16-bit addresses left to the interpreter: movs", "W", 0x100, 128, .byte 0x67, 0xa4)
 CASE("16-bit addresses left to the interpreter: jcxz", "W", 0x100, 128, 1: jcxz 1b)

@@ -132,7 +132,8 @@ static void tr_bit(struct x86_tr *tr)
         x86_tr_copy(tr);
         return;
     }
-    if (tr->in.opsize != 4 || !x86_tr_address(tr)) {
+    /* A 16-bit address would have to wrap once more, behind the word's offset. */
+    if (tr->in.opsize != 4 || tr->in.asize != 4 || !x86_tr_address(tr)) {
         x86_tr_decline(tr);
         return;
     }
