@@ -1,184 +1,88 @@
 /* SPDX-License-Identifier: MIT */
-/* A malicious guest kernel: random machine state, random descriptor and page tables, random code
- * at every privilege level and in every mode. Nothing it does may harm the monitor (Popek and
- * Goldberg's resource control): every run returns, the processor's invariants hold, memory
- * outside guest RAM is untouched (run it under ASan to see that, too).
+/* A malicious guest: random machine state, random descriptor and page tables, random code at every
+ * privilege level and in every mode (hostile_guest.c), and random user code below a kernel that it
+ * must not harm (hostile_jail.c). Nothing it does may harm the monitor (Popek and Goldberg's
+ * resource control): every run returns, for a reason that exists; the processor's invariants hold;
+ * nothing but guest RAM has changed: ROM, the parts of its file that are not shown to the guest,
+ * and canary pages around the machine's mappings are as they were, no host memory is both writable
+ * and executable, the low 4 GiB are as empty as at first. Run it under ASan to see more of that.
  *
- *     hostile_x86 [SEED [RUNS]]       a failing run names its seed; run that seed alone with RUNS 1
- */
+ *     hostile_x86 [--engine NAME] [SEED [RUNS]]
+ *
+ * NAME is interp (the default), one of the table below, or dbt: all but interp in turns. A failing
+ * run names its seed and engine; machines live for GENERATION seeds, so that views and translations
+ * meet guests they were not made for: if the seed alone passes, begin at its generation. Under
+ * translation a second thread stops the run every now and then, which ends endless loops, so
+ * where a run is interrupted differs from time to time. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "isa/x86/mmu.h"
+#include "engine/dbt/dbt.h"
+#include "hostile.h"
+#include "isa/x86/fpu.h"
 
-#define RAM_BYTES    (2 * MIB)
 #define DEFAULT_RUNS 500
 #define SLICES       4
 #define SLICE        1500 /* instructions */
+#define GENERATION   200
+#define PERIOD_NS    500000 /* between stops */
+#define PATIENCE     60     /* seconds until a run that was told to stop counts as lost */
+#define LOW_END      (4 * GIB)
 
-struct machine {
-    struct phys *mem;
-    struct bus *mmio, *pio;
-    struct clock *clock;
-    struct log log;
+static const struct kind {
+    const char *name;
+    const struct engine_ops *ops;
+    struct dbt_options dbt;
+} kinds[] = {
+    {"interp", &interp_engine, {0}},
+    {"window", &dbt_engine, {.view = DBT_VIEW_WINDOW, .cache_bytes = MIB, .check_code = true}},
+    {"flat", &dbt_engine, {.view = DBT_VIEW_FLAT, .cache_bytes = MIB, .check_code = true}},
+    {"auto", &dbt_engine, {.cache_bytes = MIB, .check_code = true}},
+    {"traced", &dbt_engine, {.cache_bytes = MIB, .check_code = true, .trace_tables = true}},
+    {"old-host", &dbt_engine, {.check_code = true, .no_bmi2 = true, .no_fsgsbase = true}},
+};
+
+/* ---- the thread that stops runs ---------------------------------------------------------------
+ */
+
+struct stopper {
     struct vcpu *vcpu;
+    pthread_t thread;
+    _Atomic bool end;
+    _Atomic uint64_t seed, served; /* stops that came through */
 };
 
-/* xorshift64*: small, repeatable, good enough to pick bytes. */
-static uint64_t next(uint64_t *s)
+static void *stop_again_and_again(void *opaque)
 {
-    *s ^= *s >> 12;
-    *s ^= *s << 25;
-    *s ^= *s >> 27;
-    return *s * UINT64_C(2685821657736338717);
-}
-static uint32_t below(uint64_t *s, uint32_t n)
-{
-    return (uint32_t)(next(s) >> 32) % n;
-}
-
-/* Beginnings of instructions that change the machine; plain random bytes seldom hit them. */
-static const struct {
-    uint8_t n, bytes[4];
-} seeds[] = {
-    {3, {0x0f, 0x22, 0xc0}},
-    {3, {0x0f, 0x22, 0xd8}},
-    {3, {0x0f, 0x22, 0xe0}}, /* mov crN, eax */
-    {3, {0x0f, 0x23, 0xf8}},
-    {2, {0x0f, 0x30}},
-    {2, {0x0f, 0x32}}, /* dr7, msr */
-    {3, {0x0f, 0x01, 0x15}},
-    {3, {0x0f, 0x01, 0x1d}},
-    {3, {0x0f, 0x01, 0x38}}, /* lgdt lidt invlpg */
-    {3, {0x0f, 0x00, 0xd0}},
-    {3, {0x0f, 0x00, 0xd8}},
-    {3, {0x0f, 0x01, 0xf0}}, /* lldt ltr lmsw */
-    {1, {0xcf}},
-    {1, {0x9d}},
-    {1, {0xcb}}, /* iret popf retf */
-    {1, {0xea}},
-    {1, {0x9a}},
-    {2, {0xff, 0x2d}}, /* far transfers */
-    {2, {0x8e, 0xd8}},
-    {2, {0x8e, 0xd0}},
-    {1, {0x07}}, /* segment loads */
-    {1, {0xcd}},
-    {1, {0xcc}},
-    {1, {0xf1}}, /* int */
-    {2, {0xf3, 0xa5}},
-    {2, {0xf3, 0xaa}},
-    {2, {0xf3, 0x6c}}, /* rep */
-    {3, {0x0f, 0xae, 0x08}},
-    {2, {0xdd, 0x20}},
-    {2, {0xdd, 0x30}}, /* fpu state */
-    {3, {0x0f, 0xae, 0x10}},
-    {2, {0x0f, 0x34}},
-    {2, {0x0f, 0x35}}, /* mxcsr sysenter */
-    {2, {0xe4, 0x20}},
-    {1, {0xee}},
-    {1, {0xfb}}, /* ports, sti */
-};
-
-static void fill_memory(struct machine *m, uint64_t *s)
-{
-    uint8_t page[4096];
-    for (gpa_t at = 0; at < RAM_BYTES; at += sizeof page) {
-        for (unsigned i = 0; i < sizeof page; i += 8) {
-            uint64_t x = next(s);
-            memcpy(page + i, &x, 8);
-        }
-        for (unsigned i = 0; i < 200; i++) {
-            unsigned k = below(s, ARRAY_LEN(seeds)), at_byte = below(s, sizeof page - 4);
-            memcpy(page + at_byte, seeds[k].bytes, seeds[k].n);
-        }
-        phys_load(m->mem, at, page, sizeof page);
-    }
-}
-
-/* Descriptors with random types whose bases lie in RAM, so that transfers get somewhere. */
-static void fill_descriptors(struct machine *m, uint64_t *s, gpa_t table, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t base = below(s, 2) ? 0 : below(s, RAM_BYTES), limit = below(s, 1 << 20);
-        uint32_t attr = below(s, 256) | (below(s, 8) ? 0x80 : 0), flags = below(s, 16);
-        uint32_t d[2] = {(limit & 0xffff) | base << 16, (base >> 16 & 0xff) | attr << 8 |
-                                                            (limit & 0xf0000) | flags << 20 |
-                                                            (base & 0xff000000)};
-        phys_load(m->mem, table + i * 8, d, sizeof d);
-    }
-}
-
-static void fill_gates(struct machine *m, uint64_t *s, gpa_t table, unsigned n)
-{
-    static const uint8_t types[] = {0x8e, 0x8f, 0x86, 0x87, 0x85, 0xee, 0x0e};
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t offset = below(s, RAM_BYTES);
-        uint32_t d[2] = {(offset & 0xffff) | below(s, 64) << 19,
-                         (uint32_t)types[below(s, ARRAY_LEN(types))] << 8 | (offset & 0xffff0000)};
-        phys_load(m->mem, table + i * 8, d, sizeof d);
-    }
-}
-
-static void fill_page_tables(struct machine *m, uint64_t *s, gpa_t dir, bool pae)
-{
-    unsigned width = pae ? 8 : 4;
-    for (unsigned i = 0; i < PAGE_BYTES / width * 4; i++) {
-        uint64_t e = (below(s, RAM_BYTES) & 0xfffff000) | below(s, 512) | (below(s, 6) ? 1 : 0);
-        if (below(s, 64) == 0)
-            e = next(s);
-        phys_load(m->mem, dir + i * width, &e, width);
-    }
-}
-
-static void random_state(struct machine *m, uint64_t *s)
-{
-    struct x86_vcpu *v = x86_of(m->vcpu);
-    gpa_t gdt = 0x10000, idt = 0x20000, dir = 0x30000;
-    bool protected = below(s, 4), paging = protected && below(s, 2), pae = below(s, 2);
-    fill_descriptors(m, s, gdt, 64);
-    fill_gates(m, s, idt, 256);
-    fill_page_tables(m, s, dir, pae);
-    m->vcpu->isa->reset(m->vcpu);
-    for (unsigned r = 0; r < 8; r++)
-        v->gpr[r] = below(s, 2) ? below(s, RAM_BYTES) : (uint32_t)next(s);
-    v->gdtr = (struct x86_dtr){gdt, 64 * 8 - 1};
-    v->idtr = (struct x86_dtr){protected ? idt : 0, (uint16_t)(protected ? 2047 : 1023)};
-    for (unsigned i = 0; i < X86_SREGS; i++) {
-        v->seg[i].sel = (uint16_t)(below(s, 64) * 8);
-        v->seg[i].base = protected && below(s, 3) ? 0 : below(s, 0x10000) << 4;
-        v->seg[i].limit = protected ? UINT32_MAX : 0xffff;
-        v->seg[i].attr = (uint16_t)(i == X86_CS ? 0xc09b : 0xc093);
-        if (!protected)
-            v->seg[i].attr &= 0xff;
-    }
-    v->seg[X86_LDTR] = (struct x86_seg){.base = gdt, .limit = 511, .attr = 0x82};
-    v->seg[X86_TR] = (struct x86_seg){.base = below(s, RAM_BYTES), .limit = 0x2067, .attr = 0x8b};
-    v->cr0 = CR0_ET | (protected ? CR0_PE : 0) | (below(s, 2) ? CR0_WP : 0) |
-             (below(s, 2) ? CR0_AM : 0) | (below(s, 2) ? CR0_NE : 0);
-    v->cr4 = (below(s, 2) ? CR4_PSE | CR4_PGE : 0) | (below(s, 2) ? CR4_OSFXSR : 0) |
-             (pae ? CR4_PAE : 0);
-    v->cr3 = (uint32_t)dir;
-    for (unsigned i = 0; i < 4; i++)
-        v->pdpte[i] = (dir + i * PAGE_BYTES) | 1;
-    v->cr0 |= paging ? CR0_PG : 0;
-    if (protected) {
-        v->cpl = (uint8_t)(below(s, 3) ? 0 : below(s, 4));
-        if (below(s, 8) == 0) {
-            v->cpl = 3;
-            v->eflags |= FL_VM;
+    struct stopper *p = opaque;
+    const struct timespec period = {0, PERIOD_NS};
+    uint64_t seen = 0, since = 0;
+    while (!atomic_load(&p->end)) {
+        struct timespec now;
+        nanosleep(&period, NULL);
+        vcpu_attend(p->vcpu, ATTN_STOP);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (atomic_load(&p->served) != seen || !since) {
+            seen = atomic_load(&p->served);
+            since = (uint64_t)now.tv_sec;
+        } else if ((uint64_t)now.tv_sec - since > PATIENCE) {
+            printf("FAIL seed %llu: does not stop\n", (unsigned long long)atomic_load(&p->seed));
+            fflush(stdout);
+            _exit(1);
         }
     }
-    uint32_t flags = (uint32_t)next(s);
-    v->eflags |= flags & (FL_IOPL | FL_NT | FL_AC);
-    v->if_flag = flags & FL_IF;
-    v->df_flag = flags & FL_DF;
-    if (below(s, 16) == 0)
-        v->dr[7] = DR7_FIXED | (uint32_t)(next(s) & 0xffff23ff);
-    v->eip = below(s, protected ? RAM_BYTES : 0x10000);
-    x86_tlb_flush(v, false);
-    x86_update_mode(v);
+    return NULL;
 }
+
+/* ---- what must hold ----------------------------------------------------------------------------
+ */
 
 static const char *broken_invariant(const struct machine *m)
 {
@@ -205,78 +109,311 @@ static const char *broken_invariant(const struct machine *m)
     return NULL;
 }
 
-static int run_one(struct machine *m, uint64_t seed)
+static bool all(const uint8_t *at, uint8_t byte, size_t n)
 {
+    return at[0] == byte && !memcmp(at, at + 1, n - 1);
+}
+
+/* Memory that the guest has no way to. */
+static const char *broken_memory(const struct machine *m)
+{
+    const uint32_t rom = RAM_BYTES - ROM_BYTES;
+    if (memcmp(m->file + CANARY_BYTES + rom, m->before + rom, ROM_BYTES))
+        return "ROM has changed";
+    if (!all(m->file, 0xa5, CANARY_BYTES) ||
+        !all(m->file + CANARY_BYTES + RAM_BYTES, 0xa5, CANARY_BYTES))
+        return "memory that the guest was not given has changed";
+    for (unsigned i = 0; i < CANARIES; i++)
+        if (!all(m->canary[i], 0x5a, CANARY_BYTES))
+            return "a canary of the monitor has changed";
+    return NULL;
+}
+
+/* Bytes of the low 4 GiB that can be accessed; with *wx whether any page can be written and run. */
+static uint64_t low_memory(bool *wx)
+{
+    FILE *f = fopen("/proc/self/maps", "r");
+    unsigned long long from, to;
+    uint64_t low = 0;
+    char rights[8], line[4200];
+    *wx = false;
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%llx-%llx %7s", &from, &to, rights) != 3)
+            continue;
+        *wx |= rights[1] == 'w' && rights[2] == 'x';
+        if (from < LOW_END && strncmp(rights, "---", 3) != 0)
+            low += (to < LOW_END ? to : LOW_END) - from;
+    }
+    if (f)
+        fclose(f);
+    return low;
+}
+
+static const char *broken_exit(const struct vm_exit *x)
+{
+    if (x->kind == EXIT_UNSUPPORTED)
+        return x->what && !strstr(x->what, "generated code") ? NULL : "bad generated code";
+    return x->kind == EXIT_ATTENTION || x->kind == EXIT_HALT || x->kind == EXIT_SHUTDOWN
+               ? NULL
+               : "an exit that engines do not make";
+}
+
+/* ---- runs ---------------------------------------------------------------------------------------
+ */
+
+struct fuzz {
+    struct machine m;
+    struct stopper stopper;
+    const struct kind *kind;
+    uint64_t low, ends[EXIT_KIND_COUNT];
+};
+
+static int failure(const struct fuzz *f, uint64_t seed, const char *what, uint32_t gpa)
+{
+    printf("FAIL seed %llu under %s: %s", (unsigned long long)seed, f->kind->name, what);
+    printf(gpa ? " at %#x\n" : "\n", gpa);
+    f->m.vcpu->isa->post_mortem(f->m.vcpu, stdout);
+    return 1;
+}
+
+static void run_slice(struct fuzz *f, struct vm_exit *x)
+{
+    struct vcpu *v = f->m.vcpu;
+    *x = (struct vm_exit){0};
+    if (f->kind->ops == &interp_engine) {
+        v->isa->interpret(v, SLICE, x);
+        return;
+    }
+    f->kind->ops->run(v, x);
+    x86_fpu_park(x86_of(v));
+    atomic_fetch_add(&f->stopper.served, 1);
+    vcpu_unattend(v, ATTN_STOP);
+}
+
+static const char *broken(const struct fuzz *f, const struct vm_exit *x, bool jail, uint32_t *gpa)
+{
+    const char *what = broken_invariant(&f->m);
+    *gpa = 0;
+    if (!what)
+        what = broken_exit(x);
+    if (!what)
+        what = broken_memory(&f->m);
+    if (!what && jail && x->kind != EXIT_ATTENTION && x->kind != EXIT_UNSUPPORTED)
+        what = "user code ended the run";
+    if (!what && jail)
+        what = hostile_escape(&f->m, gpa);
+    return what;
+}
+
+static void set_up(struct fuzz *f, uint64_t seed, bool jail)
+{
+    struct machine *m = &f->m;
     uint64_t s = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-    fill_memory(m, &s);
-    random_state(m, &s);
+    x86_fpu_park(x86_of(m->vcpu));
+    vcpu_unattend(m->vcpu, ATTN_STOP);
+    (seed % 3 == 0 ? vcpu_attend : vcpu_unattend)(m->vcpu, ATTN_INTERRUPT);
+    if (jail)
+        hostile_jail(m, &s);
+    else
+        hostile_wild(m, &s);
+    if (!jail && f->kind->ops != &interp_engine && below(&s, 8))
+        hostile_flatten(m, &s);
+    phys_read(m->mem, 0, m->before, RAM_BYTES);
+}
+
+static int run_one(struct fuzz *f, uint64_t seed, bool jail)
+{
+    atomic_store(&f->stopper.seed, seed);
+    set_up(f, seed, jail);
     for (unsigned i = 0; i < SLICES; i++) {
-        struct vm_exit x = {0};
-        m->vcpu->isa->interpret(m->vcpu, SLICE, &x);
-        const char *broken = broken_invariant(m);
-        if (broken) {
-            printf("FAIL seed %llu: %s\n", (unsigned long long)seed, broken);
-            m->vcpu->isa->post_mortem(m->vcpu, stdout);
-            return 1;
-        }
+        struct vm_exit x;
+        uint32_t gpa;
+        run_slice(f, &x);
+        const char *what = broken(f, &x, jail, &gpa);
+        if (what)
+            return failure(f, seed, what, gpa);
+        f->ends[x.kind]++;
         if (x.kind == EXIT_SHUTDOWN || x.kind == EXIT_UNSUPPORTED)
             return 0;
         if (x.kind == EXIT_HALT) /* an interrupt comes */
-            x86_set_eflags(x86_of(m->vcpu), x86_get_eflags(x86_of(m->vcpu)) | FL_IF);
+            x86_set_eflags(x86_of(f->m.vcpu), x86_get_eflags(x86_of(f->m.vcpu)) | FL_IF);
+        if (jail) /* out of an endless loop */
+            vcpu_attend(f->m.vcpu, ATTN_INTERRUPT);
     }
     return 0;
 }
 
+/* ---- machines ----------------------------------------------------------------------------------
+ */
+
 static int ack(void *opaque)
 {
-    return (int)below(opaque, 256);
+    struct machine *m = opaque;
+    if (m->engine != &interp_engine && next(&m->irq_seed) & 1)
+        vcpu_unattend(m->vcpu, ATTN_INTERRUPT);
+    return (int)below(&m->irq_seed, 256);
 }
 
-static bool build(struct machine *m, uint64_t *irq_seed, struct err *e)
+static void place_canary(struct machine *m, unsigned i)
+{
+    void *p = mmap(NULL, CANARY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    m->canary[i] = p == MAP_FAILED ? NULL : memset(p, 0x5a, CANARY_BYTES);
+}
+
+static int build_memory(struct machine *m, struct err *e)
+{
+    const uint32_t ram = RAM_BYTES - ROM_BYTES;
+    m->mem = phys_new(FILE_BYTES, e);
+    if (!m->mem || phys_map_ram(m->mem, 0, CANARY_BYTES, ram, e) < 0 ||
+        phys_map_rom(m->mem, ram, CANARY_BYTES + ram, ROM_BYTES, e) < 0)
+        return -e->errnum;
+    m->file = phys_page(m->mem, (gpfn_t){0}).host - CANARY_BYTES;
+    memset(m->file, 0xa5, CANARY_BYTES);
+    memset(m->file + CANARY_BYTES + RAM_BYTES, 0xa5, CANARY_BYTES);
+    return 0;
+}
+
+static int build(struct machine *m, const struct kind *k, struct err *e)
 {
     m->log = (struct log){LOG_ERROR, 2};
-    m->mem = phys_new(RAM_BYTES, e);
+    m->engine = k->ops;
+    m->irq_seed = 1;
+    place_canary(m, 0);
+    if (build_memory(m, e) < 0)
+        return -e->errnum;
+    place_canary(m, 1);
     m->mmio = bus_new("mmio", PHYS_LIMIT, e);
     m->pio = bus_new("pio", 0x10000, e);
     m->clock = clock_new(CLOCK_VIRTUAL, e);
-    if (!m->mem || !m->mmio || !m->pio || !m->clock ||
-        phys_map_ram(m->mem, 0, 0, RAM_BYTES - 64 * KIB, e) < 0 ||
-        phys_map_rom(m->mem, RAM_BYTES - 64 * KIB, RAM_BYTES - 64 * KIB, 64 * KIB, e) < 0)
-        return false;
+    if (!m->mmio || !m->pio || !m->clock)
+        return -e->errnum;
     struct vcpu_wiring w = {m->mem, m->mmio, m->pio, m->clock, &m->log};
     m->vcpu = x86_isa.vcpu_new(&w, 0, e);
     if (!m->vcpu)
-        return false;
-    m->vcpu->intc = (struct intc){ack, irq_seed};
-    return true;
+        return -e->errnum;
+    m->vcpu->intc = (struct intc){ack, m};
+    place_canary(m, 2);
+    int r = k->ops == &interp_engine ? 0 : k->ops->attach(m->vcpu, &k->dbt, e);
+    place_canary(m, 3);
+    for (unsigned i = 0; i < CANARIES; i++)
+        if (!m->canary[i])
+            r = err_set(e, ENOMEM, "no-memory", "no memory for canaries");
+    return r;
+}
+
+static int begin_generation(struct fuzz *f, struct err *e)
+{
+    bool wx;
+    int r = build(&f->m, f->kind, e);
+    if (r < 0)
+        return r;
+    f->low = low_memory(&wx);
+    f->stopper.vcpu = f->m.vcpu;
+    atomic_store(&f->stopper.end, false);
+    if (f->kind->ops != &interp_engine &&
+        pthread_create(&f->stopper.thread, NULL, stop_again_and_again, &f->stopper))
+        return err_set(e, EAGAIN, "no-thread", "no thread");
+    return 0;
+}
+
+static int end_generation(struct fuzz *f, uint64_t seed)
+{
+    struct machine *m = &f->m;
+    bool wx;
+    int failed = 0;
+    if (f->kind->ops != &interp_engine) {
+        atomic_store(&f->stopper.end, true);
+        pthread_join(f->stopper.thread, NULL);
+    }
+    if (low_memory(&wx) != f->low)
+        failed |= failure(f, seed, "the low 4 GiB are not as they were", 0);
+    if (wx)
+        failed |= failure(f, seed, "memory is writable and executable", 0);
+    if (f->kind->ops != &interp_engine)
+        f->kind->ops->detach(m->vcpu);
+    m->vcpu->isa->vcpu_free(m->vcpu);
+    clock_free(m->clock);
+    bus_free(m->pio);
+    bus_free(m->mmio);
+    phys_free(m->mem);
+    for (unsigned i = 0; i < CANARIES; i++)
+        munmap(m->canary[i], CANARY_BYTES);
+    return failed;
+}
+
+/* What has been going on. Under translation hardly anything else would be a test of nothing. */
+static long report(const struct fuzz *f, uint64_t from)
+{
+    const struct vcpu_stats *t = &f->m.vcpu->stats;
+    printf("%s from seed %llu: interpreted %llu, exceptions %llu, interrupts %llu", f->kind->name,
+           (unsigned long long)from, (unsigned long long)t->interpreted,
+           (unsigned long long)t->exits[EXIT_EXCEPTION],
+           (unsigned long long)t->exits[EXIT_INTERRUPT]);
+    if (f->kind->ops == &dbt_engine) {
+        const struct dbt *d = f->m.vcpu->engine_state;
+        printf(", translations %llu, entered %llu, flushes %llu, kicks %llu, faults filled %llu",
+               (unsigned long long)d->figures.translations, (unsigned long long)d->figures.entries,
+               (unsigned long long)d->figures.flushes, (unsigned long long)d->figures.kicks,
+               (unsigned long long)d->figures.verdicts[DBT_RESUME]);
+        printf(d->figures.translations ? "\n" : ": FAIL, nothing translated\n");
+        return !d->figures.translations;
+    }
+    printf("\n");
+    return 0;
+}
+
+/* Counts failures; -errno if machines cannot be made. */
+static long run_generation(struct fuzz *f, uint64_t from, uint64_t to, struct err *e)
+{
+    long failed = 0;
+    if (begin_generation(f, e) < 0)
+        return -e->errnum;
+    for (uint64_t seed = from; seed < to; seed++) {
+        failed += run_one(f, seed, false);
+        failed += run_one(f, seed, true);
+    }
+    failed += report(f, from);
+    return failed + end_generation(f, to - 1);
+}
+
+static bool chosen(const struct kind *k, const char *name)
+{
+    return !strcmp(k->name, name) || (!strcmp(name, "dbt") && k->ops == &dbt_engine);
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1, irq_seed = 1;
-    unsigned long runs = argc > 2 ? strtoul(argv[2], NULL, 0) : DEFAULT_RUNS, failed = 0;
-    struct machine m = {0};
+    const char *name = argc > 2 && !strcmp(argv[1], "--engine") ? argv[2] : NULL;
+    char **rest = argv + (name ? 3 : 1);
+    uint64_t first = rest[0] ? strtoull(rest[0], NULL, 0) : 1;
+    uint64_t runs = rest[0] && rest[1] ? strtoull(rest[1], NULL, 0) : DEFAULT_RUNS,
+             end = first + runs;
+    unsigned long machines = 0;
+    long failed = 0;
+    struct fuzz *f = calloc(1, sizeof *f);
     struct err e = {0};
-    if (!build(&m, &irq_seed, &e)) {
-        fprintf(stderr, "hostile_x86: %s\n", e.text);
-        return 1;
+    for (unsigned k = 0; f && k < ARRAY_LEN(kinds); k++) {
+        if (!chosen(&kinds[k], name ? name : "interp"))
+            continue;
+        f->kind = &kinds[k];
+        if (f->kind->ops->probe(&e) < 0) {
+            printf("skip: %s\n", e.text);
+            free(f);
+            return 77;
+        }
+        for (uint64_t at = first; at < end; at += GENERATION, machines++) {
+            long r = run_generation(f, at, end - at < GENERATION ? end : at + GENERATION, &e);
+            if (r < 0) {
+                fprintf(stderr, "hostile_x86: %s\n", e.text);
+                return 1;
+            }
+            failed += r;
+        }
     }
-    for (uint64_t seed = first; seed < first + runs; seed++) {
-        if (seed % 3 == 0)
-            vcpu_attend(m.vcpu, ATTN_INTERRUPT);
-        else
-            vcpu_unattend(m.vcpu, ATTN_INTERRUPT);
-        failed += (unsigned long)run_one(&m, seed);
-    }
-    printf("%llu instructions, %llu exceptions, %llu interrupts\n",
-           (unsigned long long)m.vcpu->stats.instructions,
-           (unsigned long long)m.vcpu->stats.exits[EXIT_EXCEPTION],
-           (unsigned long long)m.vcpu->stats.exits[EXIT_INTERRUPT]);
-    printf("%lu passed, %lu failed\n", runs - failed, failed);
-    m.vcpu->isa->vcpu_free(m.vcpu);
-    clock_free(m.clock);
-    bus_free(m.pio);
-    bus_free(m.mmio);
-    phys_free(m.mem);
-    return failed != 0;
+    for (unsigned k = 0; f && k < EXIT_KIND_COUNT; k++)
+        if (f->ends[k])
+            printf("%llu times exit %u\n", (unsigned long long)f->ends[k], k);
+    printf("%lu machines, %ld failed\n", machines, failed);
+    free(f);
+    return failed != 0 || machines == 0;
 }
