@@ -19,8 +19,9 @@ MINUTES = 60
 soak:
 	tools/soak.sh $(MINUTES)
 
+# Options: make bench ARGS='--rounds 1'
 bench:
-	bench/bench.sh
+	bench/bench.sh $(ARGS)
 
 # Slower and noisier than the lints of `make check`, so on request.
 tidy:

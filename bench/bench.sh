@@ -2,34 +2,72 @@
 # SPDX-License-Identifier: MIT
 # `make bench`: set up and build as demo.sh does, then measure.
 #
-#   bench/bench.sh [compare] [OPTION...]   user programs: host, every engine, QEMU (bench.py)
-#   bench/bench.sh engine [OPTION...]      one engine by itself: MIPS, memory, idle guest (engine.py)
+#   bench/bench.sh compare [OPTION...]   user programs: host, every engine, QEMU (bench.py)
+#   bench/bench.sh engine [OPTION...]    one engine by itself: MIPS, memory, idle guest (engine.py)
+#   bench/bench.sh nano [OPTION...]      single operations in cycles, all ways to translate (nano.py)
+#   bench/bench.sh figures [OPTION...]   the translator in counts, against targets (figures.py)
+#   bench/bench.sh [all] [--rounds N] [OPTION...]
 #
-# Without arguments both. QEMU is measured when qemu-system-i386 is installed, never installed.
+# `all`, which `make bench` does, runs them in this order, `engine` for both engines; N rounds (3) of
+# each where rounds make sense, further options are those of `compare`. Figures go to
+# build/bench*.json, and the chart of a run without further options to docs/bench.svg, of any other to
+# build/bench.svg. QEMU is measured when qemu-system-i386 is installed, never installed. On two idle
+# processors all of it takes about @MINUTES@ minutes, most of them `compare`.
 set -eu
 me=bench
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tools/common.sh"
+
+what=all
+case ${1:-} in
+compare | engine | nano | figures | all)
+    what=$1
+    shift
+    ;;
+'' | -*) ;;
+*) die 125 "usage: bench/bench.sh [compare|engine|nano|figures|all] [OPTION...]" ;;
+esac
+
 "$top/tools/setup.sh" bench
 build_release
 guest=$("$top/tools/guest.sh")
 root=$(build_root)
+ring3=$root/release/ring3
+began=$(date +%s)
 
-# measure SCRIPT NAME OPTION...: the figures go to NAME.json as well.
+# measure SCRIPT NAME ARGUMENT...: the figures go to NAME.json as well.
 measure()
 {
     script=$1 out=$root/$2.json
     shift 2
-    /usr/bin/env python3 "$top/bench/$script" "$root/release/ring3" "$guest" --json "$out" "$@"
+    /usr/bin/env python3 "$top/bench/$script" "$ring3" "$@" --json "$out"
     say "the figures are also in $out"
 }
-what=both
-case ${1:-} in
-compare | engine)
-    what=$1
-    shift
-    ;;
--*) what=compare ;;
+
+everything()
+{
+    rounds=3 svg=$top/docs/bench.svg
+    if [ "${1:-}" = --rounds ]; then
+        rounds=${2:?--rounds needs a number}
+        shift 2
+    fi
+    [ $# = 0 ] || svg=$root/bench.svg
+    measure bench.py bench "$guest" --svg "$svg" --rounds "$rounds" "$@"
+    for engine in interp dbt; do
+        say "engine $engine by itself"
+        measure engine.py "bench-engine-$engine" "$guest" --engine $engine --rounds "$rounds"
+    done
+    say "single operations"
+    measure nano.py bench-nano --qemu --rounds "$rounds"
+    say "the translator in counts"
+    measure figures.py bench-figures "$guest"
+    say "the chart is $svg; all of it took $(($(date +%s) - began)) s"
+}
+
+case $what in
+all) everything "$@" ;;
+compare) measure bench.py bench "$guest" --svg "$root/bench.svg" "$@" ;;
+engine) measure engine.py bench-engine "$guest" "$@" ;;
+nano) measure nano.py bench-nano "$@" ;;
+figures) measure figures.py bench-figures "$guest" "$@" ;;
 esac
-[ "$what" = engine ] || measure bench.py bench --svg "$root/bench.svg" "$@"
-[ "$what" = compare ] || measure engine.py bench-engine "$@"

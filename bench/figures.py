@@ -6,7 +6,7 @@
 
 Bare-metal compute programs (bare/) run with translated code that counts its instructions, with and
 without chaining: how many entries of generated code chaining saves, and how much runs without the
-monitor. With GUEST_DIR also Debian: its boot and a checksum of 16 MiB. The figures are those of
+monitor. One more shows that the interrupt flag needs no monitor. With GUEST_DIR also Debian: its boot and a checksum of 16 MiB. The figures are those of
 `--stats`. Each line compares with the target. Exit code 0, but with --check 1 if one falls short
 that does not depend on the host's speed.
 """
@@ -71,9 +71,13 @@ class Report:
 
 
 def bare(report, ring3, folder):
+    common = [ring3, 'run', '-m', '64M', '--engine', 'dbt', '--timeout', f'{SECONDS}s',
+              '--stats=json']
+    free, trapping = (run([*common, *options, assemble('clisti', folder)])[0]['exit_emulate']
+                      for options in ((), ('--dbt', 'trap')))
+    report.add('2,000,000 times cli or sti: instructions that leave', free, free < 100, 'less than 100')
+    report.add('the same, pure trap and emulate', trapping, trapping >= 2e6, 'all')
     for name in PROGRAMS:
-        common = [ring3, 'run', '-m', '64M', '--engine', 'dbt', '--timeout', f'{SECONDS}s',
-                  '--stats=json']
         image = assemble(name, folder)
         chained, apart = (run([*common, '--dbt', options, image])[0]
                           for options in ('count', 'count,nochain'))

@@ -4,15 +4,17 @@
 
     nano.py RING3 [--rounds N] [--only LABEL[,LABEL...]] [--qemu] [--json FILE]
 
-The guest runs N times (5) under each engine of the table ENGINES, the engines taking turns; the
+The guest runs N times (3) under each engine of the table ENGINES, the engines taking turns; the
 figures are medians. An engine that this ring3 does not have is left out, with a note. --qemu adds
-QEMU's TCG for comparison. The JSON holds {label: {name: {cycles, low, high}}}. Exit code 1 if an
+QEMU's TCG for comparison, if it is installed. Below the table stands what it says about the
+project's targets. The JSON holds {label: {name: {cycles, low, high}}}. Exit code 1 if an
 operation did not do what it claims, or a run failed.
 """
 import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +31,12 @@ ENGINES = (  # label, arguments of `ring3 run`
     ('traced noadapt', ['--engine', 'dbt', '--dbt', 'trace-tables,noadapt']),
     ('traced', ['--engine', 'dbt', '--dbt', 'trace-tables']),
     ('dbt trap', ['--engine', 'dbt', '--dbt', 'trap']),
+)
+TARGETS = (  # what it shows, row, column that pays, column that does not, at least so many times
+    ('virtual interrupt flag', 'cr8wr-cli-sti', 'dbt trap', 'dbt', 20),
+    ('adaptation', 'ptemod-plain', 'traced noadapt', 'traced', 10),
+    ('adaptation', 'ptemod-invlpg', 'traced noadapt', 'traced', 10),
+    ('adaptation', 'ptemod-used', 'traced noadapt', 'traced', 10),
 )
 FLAGS = ['-m32', '-march=pentium3', '-mgeneral-regs-only', '-std=gnu17', '-O2', '-ffreestanding',
          '-fno-pic', '-fno-stack-protector', '-fno-asynchronous-unwind-tables',
@@ -50,7 +58,7 @@ def commands(arguments, image):
     for label, options in ENGINES:
         yield label, [arguments.ring3, 'run', '-m', '64M', '--timeout', f'{SECONDS}s', *options,
                       image]
-    if arguments.qemu:
+    if arguments.qemu and shutil.which('qemu-system-i386'):
         yield 'qemu tcg', ['qemu-system-i386', '-accel', 'tcg', '-m', '64', '-kernel', image,
                            '-device', 'isa-debug-exit,iobase=0xf4,iosize=4', '-serial', 'stdio',
                            '-display', 'none', '-no-reboot']
@@ -92,10 +100,19 @@ def table(summary):
         print(f'{name:20}' + ''.join(f"{summary[label][name]['cycles']:14.1f}" for label in labels))
 
 
+def targets(summary):
+    """What the table says about them. Information, never an exit code."""
+    for what, row, dear, cheap, least in TARGETS:
+        if dear in summary and cheap in summary:
+            gain = summary[dear][row]['cycles'] / max(summary[cheap][row]['cycles'], 0.1)
+            print(f"{'PASS ' if gain >= least else 'short'} {what}: {row} {gain:.1f} times as cheap "
+                  f'under {cheap} as under {dear} (at least {least})')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
     parser.add_argument('ring3')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--only', default='', help='labels of the engines to run, by commas')
     parser.add_argument('--qemu', action='store_true')
     parser.add_argument('--json')
@@ -119,6 +136,7 @@ def main():
     summary = {label: {name: {'cycles': statistics.median(x), 'low': min(x), 'high': max(x)}
                        for name, x in rows.items()} for label, rows in results.items()}
     table(summary)
+    targets(summary)
     if arguments.json:
         with open(arguments.json, 'w', encoding='utf-8') as f:
             json.dump({'rounds': arguments.rounds, 'cycles': summary}, f, indent=2)
