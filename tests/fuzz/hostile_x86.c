@@ -205,6 +205,15 @@ static const char *broken(const struct fuzz *f, const struct vm_exit *x, bool ja
     return what;
 }
 
+/* Use up the code cache but for some, so that the code is dropped in the midst of the run. */
+static void crowd_cache(const struct fuzz *f, uint64_t *s)
+{
+    struct dbt *d = f->m.vcpu->engine_state;
+    uint32_t leave = 64 * KIB + below(s, 16) * KIB;
+    if (cache_room(&d->cache) > leave)
+        cache_take(&d->cache, cache_room(&d->cache) - leave);
+}
+
 static void set_up(struct fuzz *f, uint64_t seed, bool jail)
 {
     struct machine *m = &f->m;
@@ -218,6 +227,8 @@ static void set_up(struct fuzz *f, uint64_t seed, bool jail)
         hostile_wild(m, &s);
     if (!jail && f->kind->ops != &interp_engine && below(&s, 8))
         hostile_flatten(m, &s);
+    if (f->kind->ops == &dbt_engine && below(&s, 8) == 0)
+        crowd_cache(f, &s);
     phys_read(m->mem, 0, m->before, RAM_BYTES);
 }
 
