@@ -68,7 +68,7 @@ enum dbt_exit {
 /* How an instruction that accesses memory is translated: "innocent until proven guilty". */
 enum tb_policy {
     TB_PLAIN,   /* as an ordinary access to the current view */
-    TB_CALLOUT, /* device or traced page: leave with DBT_EXIT_EMULATE at once */
+    TB_CALLOUT, /* device, traced page, or a trap: leave with DBT_EXIT_EMULATE at once */
     TB_SELECT,  /* supervisor code that accesses user memory: the view is chosen by address */
 };
 
@@ -142,6 +142,7 @@ enum dbt_verdict {
     DBT_DEVICE,    /* as INTERPRET; counts towards TB_CALLOUT */
     DBT_TRACED,    /* as INTERPRET; counts towards TB_CALLOUT */
     DBT_FOREIGN,   /* as INTERPRET; counts towards TB_SELECT */
+    DBT_TRAPPED,   /* as INTERPRET, the host's processor objected; counts towards TB_CALLOUT */
     DBT_VERDICTS,
 };
 

@@ -141,6 +141,7 @@ static enum tb_policy cure(enum dbt_verdict verdict)
     switch (verdict) {
     case DBT_DEVICE:
     case DBT_TRACED:
+    case DBT_TRAPPED:
         return TB_CALLOUT;
     case DBT_FOREIGN:
         return TB_SELECT;
@@ -228,19 +229,25 @@ static void revert(struct dbt *d, uint32_t tp, struct site *s)
     d->figures.reverted++;
 }
 
-/* A call-out: does it still meet a device or a traced page? */
+/* What a call-out can be there for: device accesses, traced stores, exceptions. */
+static uint64_t reasons(const struct dbt *d)
+{
+    const struct vcpu_stats *s = &d->v->stats;
+    return s->exits[EXIT_MMIO] + s->exits[EXIT_EXCEPTION] + s->fault_device + d->figures.written;
+}
+
+/* A call-out: did it have a reason this time? */
 static void call_out(struct dbt *d, struct vm_exit *x)
 {
     struct vcpu *v = d->v;
     uint32_t tp = 0;
     uint64_t flushes = d->figures.flushes;
     struct site *s = callout_here(d, &tp);
-    uint64_t reasons = v->stats.exits[EXIT_MMIO] + v->stats.fault_device + d->figures.written;
+    uint64_t before = reasons(d);
     v->isa->interpret(v, 1, x);
     if (!s || d->figures.flushes != flushes)
         return;
-    bool quiet = reasons == v->stats.exits[EXIT_MMIO] + v->stats.fault_device + d->figures.written;
-    s->quiet = quiet ? s->quiet + 1 : 0;
+    s->quiet = reasons(d) == before ? s->quiet + 1 : 0;
     if (s->quiet >= QUIET_ENOUGH << s->reverted)
         revert(d, tp, s);
 }

@@ -92,10 +92,12 @@ static void add_adaptation(const struct figure_sink *to, const struct dbt *d)
 {
     static const char *const verdicts[] = {
         [DBT_RESUME] = "resume", [DBT_INTERPRET] = "interpret", [DBT_DEVICE] = "device",
-        [DBT_TRACED] = "traced", [DBT_FOREIGN] = "foreign",
+        [DBT_TRACED] = "traced", [DBT_FOREIGN] = "foreign",     [DBT_TRAPPED] = "trapped",
     };
-    static const char *const reasons[] = {
-        [DBT_DEVICE] = "device", [DBT_TRACED] = "traced", [DBT_FOREIGN] = "foreign"};
+    static const char *const reasons[] = {[DBT_DEVICE] = "device",
+                                          [DBT_TRACED] = "traced",
+                                          [DBT_FOREIGN] = "foreign",
+                                          [DBT_TRAPPED] = "trapped"};
     const struct dbt_figures *f = &d->figures;
     add_counts(to, "dbt_fault_", verdicts, f->verdicts, ARRAY_LEN(verdicts));
     add_counts(to, "dbt_again_", reasons, f->retranslated, ARRAY_LEN(reasons));

@@ -188,6 +188,8 @@ static enum dbt_verdict fault(struct vcpu *base, const struct dbt_fault *f)
     v->eip = f->pc;
     if (f->sig != SIGSEGV && f->sig != SIGFPE && f->sig != SIGBUS && f->sig != SIGILL)
         return DBT_RESUME; /* a kick in the middle of a repeated string instruction */
+    if (f->sig == SIGFPE)  /* a division, or an unmasked floating-point exception */
+        return DBT_TRAPPED;
     if (!fault_address(v, f, &lin))
         return DBT_INTERPRET;
     bool write = f->trapno == TRAP_PAGE_FAULT && (f->error & FAULT_WRITE);
