@@ -283,6 +283,8 @@ void hostile_jail(struct machine *m, uint64_t *s)
     for (unsigned i = 0; i < 4; i++)
         v->pdpte[i] = (TABLES + 0x1000 * (1 + i)) | P;
     v->cpl = 3;
+    v->seg[X86_LDTR] =
+        (struct x86_seg){0}; /* not the one of reset: 64 KiB at linear 0, a user page */
     set_seg(m, X86_TR, SEL_TSS);
     for (enum x86_sreg r = X86_ES; r <= X86_GS; r++)
         set_seg(m, r, r == X86_CS ? SEL_CODE3 : SEL_DATA3);
