@@ -12,7 +12,7 @@
 # each where rounds make sense, further options are those of `compare`. Figures go to
 # build/bench*.json, and the chart of a run without further options to docs/bench.svg, of any other to
 # build/bench.svg. QEMU is measured when qemu-system-i386 is installed, never installed. On two idle
-# processors all of it takes about @MINUTES@ minutes, most of them `compare`.
+# processors all of it takes about 20 minutes, most of them `compare`.
 set -eu
 me=bench
 top=$(cd "$(dirname "$0")/.." && pwd)
