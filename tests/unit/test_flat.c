@@ -251,6 +251,21 @@ static void wide_views_give_memory_back(void **state)
     assert_all_absent(r->f);
 }
 
+/* So does that of small views which follow each other, each somewhere else. */
+static void views_do_not_pile_up(void **state)
+{
+    struct rig *r = *state;
+    unsigned empty = resident(r->f);
+
+    for (uint32_t use = 0; use < 100; use++) {
+        for (uint32_t i = 0; i < 20; i++)
+            flat_set(r->f, (use * 20 + i) % 2048 * 512 + 7, r->host, true);
+        flat_clear_all(r->f);
+        assert_true(resident(r->f) <= empty + 256 + 2 * 20);
+    }
+    assert_all_absent(r->f);
+}
+
 static void pools_share_the_reserve(void **state)
 {
     struct rig *r = *state;
@@ -283,6 +298,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ranges_are_cleared_exactly, make, unmake),
         cmocka_unit_test_setup_teardown(clear_all_leaves_nothing, make, unmake),
         cmocka_unit_test_setup_teardown(wide_views_give_memory_back, make, unmake),
+        cmocka_unit_test_setup_teardown(views_do_not_pile_up, make, unmake),
         cmocka_unit_test_setup_teardown(pools_share_the_reserve, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
