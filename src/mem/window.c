@@ -14,7 +14,9 @@
  *
  * A change therefore needs a look at the pages it touches and one more on either side. Emptying
  * the table zeroes only the parts in use (one bit per PART pages): for any number of them that is
- * several times cheaper than giving them back to the host and touching them again. */
+ * several times cheaper than giving them back to the host and touching them again. But a window
+ * that serves one address space after the other would in time keep all of its 4 MiB, so it gives
+ * them back when its uses together have spread over GIVE_BACK parts. */
 #include "mem/window.h"
 
 #include <errno.h>
@@ -34,6 +36,7 @@
 
 #define PART        (PAGE_BYTES / sizeof(entry_t)) /* pages described by one page of the table */
 #define PARTS       (WINDOW_PAGES / PART)
+#define GIVE_BACK   128   /* parts: 512 KiB */
 #define AROUND      16    /* pages the kernel enters around a read fault */
 #define MAX_MAPS    65530 /* the kernel's default, when it does not say */
 #define OVERSHOOT   8     /* protections may exceed the budget by 1/OVERSHOOT of it */
@@ -56,7 +59,8 @@ struct window {
     uintptr_t base;
     entry_t *table;
     uint32_t mappings;
-    uint64_t used[PARTS / 64]; /* which parts of the table may hold something */
+    uint64_t used[PARTS / 64];     /* which parts of the table may hold something */
+    uint64_t resident[PARTS / 64]; /* which did before, and were not given back since */
 };
 
 static uint64_t max_map_count(void)
@@ -195,6 +199,7 @@ struct window *window_new(struct window_pool *pool, struct err *e)
         free(w);
         return NULL;
     }
+    madvise(w->table, TABLE_BYTES, MADV_NOHUGEPAGE); /* it stays sparse */
     w->mappings = 1;
     pool->stats.mappings++;
     note_most(pool);
@@ -304,19 +309,34 @@ bool window_page(const struct window *w, uint32_t page, uint64_t *ram_offset, bo
 
 /* ---- Changes ------------------------------------------------------------------------------- */
 
-void window_clear(struct window *w)
+/* Make all entries absent. False if they were. */
+static bool empty_table(struct window *w)
 {
-    bool empty = true;
+    bool any = false;
+    unsigned parts = 0;
 
+    for (uint32_t i = 0; i < ARRAY_LEN(w->used); i++) {
+        any |= w->used[i] != 0;
+        w->resident[i] |= w->used[i];
+        parts += (unsigned)__builtin_popcountll(w->resident[i]);
+    }
+    if (parts >= GIVE_BACK && madvise(w->table, TABLE_BYTES, MADV_DONTNEED) == 0) {
+        memset(w->resident, 0, sizeof w->resident);
+        memset(w->used, 0, sizeof w->used);
+    }
     for (uint32_t i = 0; i < ARRAY_LEN(w->used); i++) {
         for (uint64_t bits = w->used[i]; bits; bits &= bits - 1) {
             uint32_t part = i * 64 + (uint32_t)__builtin_ctzll(bits);
             memset(w->table + part * PART, 0, PAGE_BYTES);
         }
-        empty &= !w->used[i];
         w->used[i] = 0;
     }
-    if (empty)
+    return any;
+}
+
+void window_clear(struct window *w)
+{
+    if (!empty_table(w))
         return;
     recount(w, w->mappings, 1);
     w->pool->stats.clears++;

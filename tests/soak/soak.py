@@ -7,7 +7,7 @@
 Half of the time goes to two virtual machines that live long, one with the view of memory that the
 engine chooses and one with windows, which are dearest. Every two seconds their use of the host is
 sampled; what they use in the last quarter of their lives must not exceed the first quarter by more
-than GROWTH allows. The other half goes to short lives, with every view, code caches down to 1 MiB,
+than GROWTH allows. The other half goes to short lives, with every view, code caches down to 2 MiB,
 different memory sizes and every way to end: power off, reset, a crash of the guest's kernel, SIGTERM
 and SIGKILL at any moment. Nothing may remain of them.
 
@@ -262,7 +262,7 @@ class Soak:
             while True:
                 self.random.shuffle(choices)
                 yield from choices
-        choices = zip(turns(ENDINGS), turns(['', 'window', 'flat']), turns(['1M', '4M', '32M']),
+        choices = zip(turns(ENDINGS), turns(['', 'window', 'flat']), turns(['2M', '4M', '32M']),
                       turns(['64M', '128M', '256M', '1G']),
                       turns(['', '', '', 'check', 'trace-tables', 'noadapt', 'max=4']))
         for choice in itertools.takewhile(lambda _: time.monotonic() < end, choices):
