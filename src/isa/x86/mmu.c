@@ -262,7 +262,8 @@ static void flush_listed(struct x86_vcpu *v)
 {
     struct x86_tlb_list *l = &v->tlb_list;
     for (unsigned i = 0; i < l->filled; i++) {
-        struct x86_tlb_entry *t = &v->tlb_sets[0][l->entry[i]];
+        unsigned n = l->entry[i];
+        struct x86_tlb_entry *t = &v->tlb_sets[n / X86_TLB_SIZE][n % X86_TLB_SIZE];
         t->listed = false;
         if (!t->global)
             drop_entry(v, t);
