@@ -13,8 +13,8 @@
  * like a fault there, since a repeated instruction can be interrupted between two rounds.
  *
  * "Innocent until proven guilty": each memory access is first translated as an ordinary one. A site
- * that keeps faulting for one reason is translated anew with the policy that fits; every now and
- * then a call-out is looked at, and one that lost its reason goes back. */
+ * that keeps faulting for one reason is translated anew with the policy that fits. Each run of a
+ * call-out is looked at, and one that has no reason any more goes back. */
 #include "host/fault.h"
 
 #include <string.h>

@@ -8,8 +8,9 @@
  * arrives at DBT_EXIT_MISS.
  *
  * Per guest-physical page a bitmap says which bytes went into translations. A store to other bytes
- * changes nothing (data beside code); a store to one of those drops all code of that page, under
- * every linear address and mode, and the page's protection with it.
+ * changes nothing (data beside code) until there were many of them: then the page seems to be data
+ * by now, and translating again is cheaper. A store to one of those drops all code of that page,
+ * under every linear address and mode, and the page's protection with it.
  *
  * An instruction that crosses into the next page depends on two guest pages, and which the second
  * one is, is a matter of the space. It is translated apart, once per (tpage, next guest page), and

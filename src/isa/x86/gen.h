@@ -10,6 +10,8 @@
 struct x86_shadow;
 struct x86_translator;
 
+#define X86_VIEW_TAG 12 /* low bits of view and select[]: the shift count of a page number */
+
 /* A page that a call-out missed in a flat view. */
 struct x86_want {
     uint32_t pc, next, lin; /* the instruction, the one behind it, the address */

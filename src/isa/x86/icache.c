@@ -4,8 +4,9 @@
  * An instruction that crosses a page is not part of any page: it lives in a small table and is
  * trusted only if its bytes are still the same. Everything else is exact through WP_CODE: the
  * first instruction decoded from a page write-protects it, a store to the page clears the slots it
- * can overlap. Slots are never reused, so the instruction being executed stays valid even when it
- * overwrites itself; pages start afresh when they run out of slots.
+ * can overlap, and after many stores beside code the page is forgotten and writable again. Slots
+ * are never reused, so the instruction being executed stays valid even when it overwrites itself;
+ * pages start afresh when they run out of slots.
  *
  * All of it lies in one arena of huge pages, from which memory is only taken: a guest that wakes up
  * for a timer tick finds cold caches, and host TLB misses were a tenth of what that costs. When

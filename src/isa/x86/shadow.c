@@ -37,7 +37,6 @@
 #define SAMPLED 8u
 
 #define HWCAP2_FSGS   2u
-#define VIEW_SHIFT    12u /* in the low bits of every view's register: shift count of a page */
 #define WRITERS_COUNT (PHYS_LIMIT >> PAGE_SHIFT)
 #define TABLE_FLAGS   (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
@@ -176,7 +175,7 @@ void shadow_update_select(struct x86_shadow *s)
 {
     for (unsigned q = 0; q < 4; q++) {
         const struct space *sp = s->select_user[q] && s->owner->flat ? s->owner : &s->space[0];
-        s->v->gen.select[q] = flat_table(sp->flat) | VIEW_SHIFT;
+        s->v->gen.select[q] = flat_table(sp->flat) | X86_VIEW_TAG;
     }
 }
 
@@ -236,10 +235,10 @@ static void switch_space(struct x86_shadow *s)
     s->flavour = (uint8_t)choose_flavour(s, sp);
     if (s->flavour == X86_FLAVOUR_WINDOW) {
         v->gen.window = window_base(sp->window);
-        v->gen.view = v->gen.window | VIEW_SHIFT;
+        v->gen.view = v->gen.window | X86_VIEW_TAG;
     } else {
         v->gen.window = 0;
-        v->gen.view = flat_table(sp->flat ? sp->flat : s->nothing) | VIEW_SHIFT;
+        v->gen.view = flat_table(sp->flat ? sp->flat : s->nothing) | X86_VIEW_TAG;
     }
     shadow_update_select(s);
 }

@@ -9,12 +9,15 @@
 #include <string.h>
 #include <x86intrin.h>
 
+/* No XMM register is saved around a call-out, and inline functions must keep off them, too. */
+#pragma GCC target("general-regs-only")
+
 #include "isa/x86/translate.h"
 #include "isa/x86/translate_enter.h"
 #include "isa/x86/mmu.h"
 
 /* The descriptor in the GDT, if it can be had from the TLB. */
-X86_CALLOUT static bool read_descriptor(const struct x86_vcpu *v, uint32_t selector, uint64_t *raw)
+static bool read_descriptor(const struct x86_vcpu *v, uint32_t selector, uint64_t *raw)
 {
     uint32_t offset = selector & 0xfff8u, lin = (uint32_t)v->gdtr.base + offset;
     const struct x86_tlb_entry *t = &v->tlb_sets[0][lin >> PAGE_SHIFT & (X86_TLB_SIZE - 1)];
@@ -29,12 +32,7 @@ static struct x86_known_segment *slot(const struct x86_vcpu *v, uint32_t selecto
     return &v->gen.translator->known[selector >> 3 & (X86_KNOWN_SEGMENTS - 1)];
 }
 
-X86_CALLOUT static bool flat(const struct x86_seg *s)
-{
-    return s->base == 0 && s->read_span == X86_SPAN_ALL && s->write_span == X86_SPAN_ALL;
-}
-
-X86_CALLOUT static bool load_null(struct x86_vcpu *v, enum x86_sreg s, uint32_t selector)
+static bool load_null(struct x86_vcpu *v, enum x86_sreg s, uint32_t selector)
 {
     if (s != X86_FS && s != X86_GS) /* translated code takes DS, ES and SS for flat */
         return false;
@@ -43,7 +41,7 @@ X86_CALLOUT static bool load_null(struct x86_vcpu *v, enum x86_sreg s, uint32_t 
     return true;
 }
 
-X86_CALLOUT static bool load(struct x86_vcpu *v, enum x86_sreg s, uint32_t selector)
+static bool load(struct x86_vcpu *v, enum x86_sreg s, uint32_t selector)
 {
     selector &= 0xffff;
     if (!(selector & ~3u))
@@ -55,7 +53,7 @@ X86_CALLOUT static bool load(struct x86_vcpu *v, enum x86_sreg s, uint32_t selec
         return false;
     if (s == X86_FS || s == X86_GS)
         v->gen.base_at[s - X86_FS] = (uintptr_t)&v->seg[s].base;
-    else if (!flat(&k->seg))
+    else if (!x86_seg_flat(&k->seg))
         return false;
     v->seg[s] = k->seg;
     return true;
@@ -65,18 +63,18 @@ void x86_callout_remember(struct x86_vcpu *v, enum x86_sreg s)
 {
     const struct x86_seg *seg = &v->seg[s];
     uint64_t raw;
-    bool unlimited = seg->read_span == X86_SPAN_ALL && seg->write_span == X86_SPAN_ALL;
-    if (s == X86_SS || (seg->sel & 4) || !unlimited || !read_descriptor(v, seg->sel, &raw))
+    if (s == X86_SS || (seg->sel & 4) || !x86_seg_unlimited(seg) ||
+        !read_descriptor(v, seg->sel, &raw))
         return;
     *slot(v, seg->sel) = (struct x86_known_segment){*seg, raw, v->cpl};
 }
 
 #define LOAD_AND_POP(s)                                                                            \
-    X86_CALLOUT static bool load_##s(struct x86_vcpu *v, uint32_t selector)                        \
+    static bool load_##s(struct x86_vcpu *v, uint32_t selector)                                    \
     {                                                                                              \
         return load(v, X86_##s, selector);                                                         \
     }                                                                                              \
-    X86_CALLOUT static bool pop_##s(struct x86_vcpu *v, uint32_t selector)                         \
+    static bool pop_##s(struct x86_vcpu *v, uint32_t selector)                                     \
     {                                                                                              \
         if (!load(v, X86_##s, selector))                                                           \
             return false;                                                                          \
@@ -90,7 +88,7 @@ LOAD_AND_POP(GS)
 
 /* ---- rdtsc, popf ----------------------------------------------------------------------------- */
 
-X86_CALLOUT static bool rdtsc(struct x86_vcpu *v, uint32_t operand)
+static bool rdtsc(struct x86_vcpu *v, uint32_t operand)
 {
     if (!v->gen.tsc_is_host || ((v->cr4 & CR4_TSD) && v->cpl != 0))
         return false;
@@ -101,7 +99,7 @@ X86_CALLOUT static bool rdtsc(struct x86_vcpu *v, uint32_t operand)
 }
 
 /* What popf mostly brings: arithmetic flags, IF, and the rest as it was. */
-X86_CALLOUT static bool popf(struct x86_vcpu *v, uint32_t image)
+static bool popf(struct x86_vcpu *v, uint32_t image)
 {
     const uint32_t rare = FL_TF | FL_IOPL | FL_NT | FL_AC | FL_ID;
     if (((image ^ v->eflags) & rare) || (image & FL_DF) != v->df_flag || (v->eflags & FL_RF))

@@ -13,8 +13,7 @@ extern const uint8_t x86_exit[], x86_fault_exit[], x86_enter_begin[], x86_enter_
 /* What generated code can call without leaving (translate_callout.c). A function sees and may
  * change eax, ecx, edx, esp, esi, edi and the arithmetic flags in *v; of everything else it may
  * change only what no register holds. False: nothing was done, the interpreter must do it. It must
- * not touch XMM registers: X86_CALLOUT keeps the compiler from it. */
-#define X86_CALLOUT __attribute__((target("general-regs-only")))
+ * not touch XMM registers: its file says `#pragma GCC target("general-regs-only")` in front. */
 typedef bool (*x86_callout_fn)(struct x86_vcpu *v, uint32_t operand);
 enum x86_callout_number {
     X86_CALLOUT_LOAD = 0,    /* + enum x86_sreg, but not CS and SS: mov sreg, operand */

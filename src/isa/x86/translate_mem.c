@@ -13,8 +13,6 @@
 
 #include "mem/flat.h"
 
-#define VIEW_TAG 12 /* low bits of r15 and of select[] */
-
 static bool is_based(unsigned seg)
 {
     return seg == X86_FS || seg == X86_GS;
@@ -99,7 +97,7 @@ static void guard(struct x86_tr *tr, unsigned bytes)
 struct x64_mem x86_tr_view(struct x86_tr *tr, unsigned bytes, bool write, enum tb_policy policy)
 {
     struct x64 *e = &tr->e;
-    int32_t table = (write ? (int32_t)FLAT_WRITE_OFFSET : 0) - VIEW_TAG;
+    int32_t table = (write ? (int32_t)FLAT_WRITE_OFFSET : 0) - X86_VIEW_TAG;
     bool select = policy == TB_SELECT && !(tr->tb->mode & X86_MODE_USER);
     if (!(tr->tb->mode & X86_MODE_FLAT) && !select) {
         struct x64_mem m = x64_at(X64_R8, 0);

@@ -10,12 +10,13 @@
  * so that the next one finds it. lods, scas and cmps are the interpreter's. */
 #include <stdatomic.h>
 
+/* No XMM register is saved around a call-out, and inline functions must keep off them, too. */
+#pragma GCC target("general-regs-only")
+
 #include "isa/x86/translate.h"
 #include "isa/x86/translate_enter.h"
 
 #include "mem/flat.h"
-
-#define VIEW_TAG 12 /* low bits of r15 and of select[] */
 
 /* ---- the call-out --------------------------------------------------------------------------- */
 
@@ -29,10 +30,10 @@ enum {
 };
 
 /* Host address of a byte in the flat view, or NULL after a note of what is missing. */
-X86_CALLOUT static uint8_t *host_of(struct x86_vcpu *v, uint32_t op, uint32_t lin, bool write)
+static uint8_t *host_of(struct x86_vcpu *v, uint32_t op, uint32_t lin, bool write)
 {
     uint64_t view = op & STRING_SELECTS ? v->gen.select[lin >> 30] : v->gen.view;
-    const uint64_t *table = (const uint64_t *)(view - VIEW_TAG);
+    const uint64_t *table = (const uint64_t *)(view - X86_VIEW_TAG);
     uint64_t addend = table[(write ? FLAT_PAGES : 0) + (lin >> PAGE_SHIFT)];
     if (addend && addend != FLAT_POISON)
         return (uint8_t *)(addend + lin);
@@ -48,13 +49,13 @@ X86_CALLOUT static uint8_t *host_of(struct x86_vcpu *v, uint32_t op, uint32_t li
     return NULL;
 }
 
-X86_CALLOUT static uint32_t in_page(uint32_t lin, unsigned size, uint32_t count)
+static uint32_t in_page(uint32_t lin, unsigned size, uint32_t count)
 {
     uint32_t n = ((uint32_t)PAGE_BYTES - (lin & ~(uint32_t)PAGE_MASK)) / size;
     return n < count ? n : count;
 }
 
-X86_CALLOUT static void copy(uint8_t *to, const uint8_t *from, unsigned size, uint64_t n)
+static void copy(uint8_t *to, const uint8_t *from, unsigned size, uint64_t n)
 {
     if (size == 4)
         __asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
@@ -64,7 +65,7 @@ X86_CALLOUT static void copy(uint8_t *to, const uint8_t *from, unsigned size, ui
         __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 }
 
-X86_CALLOUT static void fill(uint8_t *to, uint64_t a, unsigned size, uint64_t n)
+static void fill(uint8_t *to, uint64_t a, unsigned size, uint64_t n)
 {
     if (size == 4)
         __asm__ volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(a) : "memory");
@@ -75,7 +76,7 @@ X86_CALLOUT static void fill(uint8_t *to, uint64_t a, unsigned size, uint64_t n)
 }
 
 /* Some elements; 0 if the interpreter has to take the next one. */
-X86_CALLOUT static uint32_t stretch(struct x86_vcpu *v, uint32_t op, unsigned size, uint32_t count)
+static uint32_t stretch(struct x86_vcpu *v, uint32_t op, unsigned size, uint32_t count)
 {
     uint32_t di = (uint32_t)v->gpr[X86_EDI], si = (uint32_t)v->gpr[X86_ESI];
     uint32_t n = in_page(di, size, count);
@@ -98,7 +99,7 @@ X86_CALLOUT static uint32_t stretch(struct x86_vcpu *v, uint32_t op, unsigned si
     return n;
 }
 
-X86_CALLOUT bool x86_callout_string(struct x86_vcpu *v, uint32_t op)
+bool x86_callout_string(struct x86_vcpu *v, uint32_t op)
 {
     unsigned size = op >> STRING_SIZE_SHIFT & 7;
     bool repeats = op & STRING_REPEATS;
@@ -143,7 +144,7 @@ static bool repeats(const struct x86_tr *tr)
 
 static void into_window(struct x86_tr *tr, unsigned reg)
 {
-    x64_lea64(&tr->e, reg, x64_indexed((enum x64_reg)reg, X64_R15, 0, -VIEW_TAG));
+    x64_lea64(&tr->e, reg, x64_indexed((enum x64_reg)reg, X64_R15, 0, -X86_VIEW_TAG));
 }
 
 static void in_window(struct x86_tr *tr)

@@ -81,11 +81,6 @@ static int attach(struct vcpu *base, const struct dbt_options *o, const struct d
 
 /* ---- when ----------------------------------------------------------------------------------- */
 
-static bool flat_data(const struct x86_seg *s)
-{
-    return s->base == 0 && s->read_span == X86_SPAN_ALL && s->write_span == X86_SPAN_ALL;
-}
-
 static bool flat_code(const struct x86_seg *s)
 {
     return s->base == 0 && s->limit == UINT32_MAX && (s->attr & SEG_DB);
@@ -96,8 +91,8 @@ static bool suits(const struct x86_vcpu *v)
 {
     const struct x86_seg *s = v->seg;
     return x86_protected(v) && !x86_v8086(v) && (v->cpl == 0 || v->cpl == 3) &&
-           flat_code(&s[X86_CS]) && flat_data(&s[X86_SS]) && flat_data(&s[X86_DS]) &&
-           flat_data(&s[X86_ES]) && v->sp_mask == UINT32_MAX && v->shadow_until != v->retired &&
+           flat_code(&s[X86_CS]) && x86_seg_flat(&s[X86_SS]) && x86_seg_flat(&s[X86_DS]) &&
+           x86_seg_flat(&s[X86_ES]) && v->sp_mask == UINT32_MAX && v->shadow_until != v->retired &&
            !(atomic_load_explicit(&v->base.attention, memory_order_relaxed) & X86_ATTN_DEBUG);
 }
 

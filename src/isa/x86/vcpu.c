@@ -39,8 +39,7 @@ static void derive_spans(struct x86_vcpu *v, struct x86_seg *s)
 static void derive_base_pointer(struct x86_vcpu *v, enum x86_sreg s)
 {
     const struct x86_seg *seg = &v->seg[s];
-    bool unlimited = seg->read_span == X86_SPAN_ALL && seg->write_span == X86_SPAN_ALL;
-    v->gen.base_at[s - X86_FS] = unlimited ? (uintptr_t)&seg->base : X86_GEN_NO_BASE;
+    v->gen.base_at[s - X86_FS] = x86_seg_unlimited(seg) ? (uintptr_t)&seg->base : X86_GEN_NO_BASE;
 }
 
 void x86_seg_changed(struct x86_vcpu *v, enum x86_sreg s)

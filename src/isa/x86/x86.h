@@ -286,6 +286,17 @@ static inline struct x86_vcpu *x86_of(struct vcpu *v)
     return container_of(v, struct x86_vcpu, base);
 }
 
+/* Can every access be made without a check of this segment? And does its offset equal the address?
+ */
+static inline bool x86_seg_unlimited(const struct x86_seg *s)
+{
+    return s->read_span == X86_SPAN_ALL && s->write_span == X86_SPAN_ALL;
+}
+static inline bool x86_seg_flat(const struct x86_seg *s)
+{
+    return s->base == 0 && x86_seg_unlimited(s);
+}
+
 /* ---- modes ---------------------------------------------------------------------------------- */
 
 static inline bool x86_protected(const struct x86_vcpu *v)
