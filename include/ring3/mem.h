@@ -43,6 +43,16 @@ int phys_map_ram(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, s
 /* The same, but guest writes are dropped. */
 int phys_map_rom(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, struct err *e);
 
+/* Memory that is not RAM (firmware, video memory) comes from the same memfd, behind RAM, so that
+ * it can be shown to guests in the same way. Build time only; *ram_offset is what the calls above
+ * take. -ENOSPC beyond PHYS_EXTRA in all. */
+#define PHYS_EXTRA (64 * MIB)
+int phys_extra(struct phys *p, uint64_t bytes, uint64_t *ram_offset, struct err *e);
+/* Change what [gpa, +len) shows while the VM runs (chipset shadowing, memory BARs), and tell the
+ * watchers: RAM or ROM from ram_offset on, or nothing (PHYS_NONE). All page multiples, within
+ * RAM plus extra. Only on the vCPU thread, or while it does not run. */
+void phys_remap(struct phys *p, gpa_t gpa, enum phys_kind kind, uint64_t ram_offset, uint64_t len);
+
 /* Any thread. */
 struct phys_page phys_page(const struct phys *p, gpfn_t page);
 /* Byte offset within phys_ram_fd() of an address that phys_page() gave, for mapping the page. */
@@ -61,11 +71,22 @@ int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
 int phys_load(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
 int phys_zero(struct phys *p, gpa_t gpa, uint64_t len);
 
+/* Guest memory for a device's own transfers, without a copy: the pieces of [gpa, +len) in the
+ * monitor's map. Returns how many, at most `max`; -EFAULT if a byte is not memory (or, for
+ * `write`, not RAM), -E2BIG if max pieces do not do. They stay valid as long as *p. Who has
+ * stored to them reports it by phys_dma_written(), afterwards. Any thread. */
+struct iovec;
+int phys_iovec(const struct phys *p, gpa_t gpa, uint64_t len, bool write, struct iovec *iov,
+               unsigned max);
+void phys_dma_written(struct phys *p, gpa_t gpa, uint64_t len);
+
 /* Write protection. wp_add and wp_drop tell every watcher that the page's reasons changed (so
  * that processors drop writable TLB entries); wp_written tells them that bytes changed. */
 struct wp_watcher {
     void (*changed)(void *opaque, gpfn_t page, uint8_t reasons);
     void (*written)(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons); /* after the write */
+    /* [gpa, +len) shows something else: forget what is known of it. vCPU thread; may be NULL. */
+    void (*remapped)(void *opaque, gpa_t gpa, uint64_t len);
     void *opaque;
     struct wp_watcher *next; /* phys's list */
 };

@@ -7,10 +7,13 @@
 #include <pthread.h>
 
 #include "ring3/backend.h"
+#include "ring3/block.h"
 #include "ring3/board.h"
 #include "ring3/dev.h"
+#include "ring3/display.h"
 #include "ring3/engine.h"
 #include "ring3/loop.h"
+#include "ring3/net.h"
 #include "ring3/vcpu.h"
 
 /* Exit codes of `ring3 run`. 1 to 119 are the guest's own, given through the debug-exit port. */
@@ -26,6 +29,35 @@ enum vm_exit_code {
     VM_EXIT_NOT_FOUND = 127,   /* a named file does not exist */
 };
 
+/* A drive and what is in it. */
+enum drive_interface {
+    DRIVE_AUTO, /* disks: virtio for kernels given on the command line, else IDE; see board */
+    DRIVE_VIRTIO,
+    DRIVE_IDE,
+    DRIVE_FLOPPY,
+};
+struct drive_config {
+    struct block_config image; /* .file NULL: the drive is empty (floppy and CD only) */
+    enum drive_interface interface;
+    bool cdrom;
+};
+struct nic_config {
+    const char *model;   /* "virtio", "rtl8139", ...; NULL: the board's choice */
+    const char *backend; /* as netdev_open() takes it */
+    uint8_t mac[6];
+};
+struct share_config { /* a host directory for the guest, by 9P */
+    const char *path, *tag;
+    bool read_only;
+};
+#define VM_MAX_DRIVES 8
+#define VM_MAX_NICS   4
+#define VM_MAX_SHARES 4
+
+/* Order in which firmware tries to start from drives. */
+enum boot_device { BOOT_NONE, BOOT_FLOPPY, BOOT_DISK, BOOT_CDROM };
+#define VM_MAX_BOOT 3
+
 /* What the user asked for. Strings are borrowed for the VM's life. */
 struct vm_config {
     const struct board_ops *board;
@@ -35,8 +67,17 @@ struct vm_config {
     struct dbt_options dbt; /* for engines that translate */
     enum clock_kind clock;
     uint64_t ram_bytes;
-    const char *kernel, *initrd, *append; /* paths; append "" when absent */
-    bool allow_reboot;                    /* guest reset restarts the machine */
+    const char *kernel, *initrd, *append; /* paths; append "" when absent; kernel NULL: firmware */
+    bool firmware;    /* run the firmware even if there is a kernel, which it then starts */
+    const char *bios; /* file to use in place of the distribution's firmware, or NULL */
+    enum boot_device boot[VM_MAX_BOOT]; /* BOOT_NONE from the first that is not given */
+    struct drive_config drive[VM_MAX_DRIVES];
+    unsigned drives;
+    struct nic_config nic[VM_MAX_NICS];
+    unsigned nics;
+    struct share_config share[VM_MAX_SHARES];
+    unsigned shares;
+    bool allow_reboot; /* guest reset restarts the machine */
     /* Runs first on every thread the VM starts, with `opaque`; may be NULL. For what the process
      * keeps per thread, such as a stack for crash signals. */
     void (*thread_start)(void *opaque);
@@ -53,7 +94,11 @@ struct vm {
     struct vcpu *vcpu;       /* one, so far */
     struct device *devices;  /* list, newest first; freed in that order */
     struct chardev *console; /* first serial port and debug console; owned */
-    void *board_state;       /* the board's own; freed by a device in the list */
+    struct block
+        *drive[VM_MAX_DRIVES];       /* as config.drive; opened by vm_build, owned; NULL: empty */
+    struct netdev *nic[VM_MAX_NICS]; /* as config.nic; owned */
+    struct display display;          /* the board's; .ops NULL: it has no screen */
+    void *board_state;               /* the board's own; freed by a device in the list */
     bool engine_attached;
     pthread_t vcpu_thread;
     bool vcpu_thread_started;

@@ -26,6 +26,19 @@
 #define PC_PIRQ_C 10
 #define PC_PIRQ_D 11
 
+/* Devices of PCI bus 0. */
+enum {
+    PC_SLOT_HOST = 0,
+    PC_SLOT_PIIX4 = 1, /* functions: 0 ISA, 1 IDE, 3 power management */
+    PC_SLOT_VGA = 2,
+    PC_SLOT_NIC = 3,      /* to 6: as --net, in order */
+    PC_SLOT_DRIVE = 8,    /* to 15: virtio-blk, by number of the drive */
+    PC_SLOT_SHARE = 16,   /* to 19: 9P */
+    PC_SLOT_CONSOLE = 20, /* virtio-console, -rng, -balloon */
+    PC_SLOT_RNG = 21,
+    PC_SLOT_BALLOON = 22,
+};
+
 struct pc {
     struct device dev; /* first; owns this struct */
     struct vm *vm;

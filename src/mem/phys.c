@@ -4,8 +4,7 @@
  * The table is direct (4 bytes a guest page), because phys_page() runs on every TLB fill. It is
  * one anonymous mapping, so a 128 MiB guest touches 128 KiB of it. A guest page is RAM, ROM (the
  * same memory, guest writes dropped) or nothing; device registers live on the MMIO bus instead.
- *
- * Left out: remapping while the VM runs (the PAM and SMRAM windows of a chipset). */
+ * Behind RAM the memfd has PHYS_EXTRA more bytes, which cost nothing until they are used. */
 #include "mem/phys_internal.h"
 
 #include <errno.h>
@@ -15,7 +14,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#include "ring3/log.h"
 
 #define RAM_MIN MIB
 #define RAM_MAX (7 * GIB / 2)
@@ -34,13 +36,14 @@ static int open_memory(struct phys *p, struct err *e)
     p->fd = memfd_create("ring3-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (p->fd < 0)
         return err_set(e, errno, "host-memory", "memfd_create: %s", strerror(errno));
-    if (ftruncate(p->fd, (off_t)p->ram_bytes) < 0)
+    if (ftruncate(p->fd, (off_t)p->file_bytes) < 0)
         return err_set(e, errno, "host-memory", "cannot size guest RAM to %" PRIu64 " MiB: %s",
                        p->ram_bytes / MIB, strerror(errno));
     /* A file that cannot shrink cannot turn a later access into SIGBUS. */
     if (fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return err_set(e, errno, "host-memory", "cannot seal guest RAM: %s", strerror(errno));
-    p->ram = mmap(NULL, p->ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->fd, 0);
+    p->ram =
+        mmap(NULL, p->file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->fd, 0);
     p->slots = map_table(PHYS_PAGES * sizeof(*p->slots));
     p->wp = map_table(PHYS_PAGES * sizeof(*p->wp));
     if (p->ram == MAP_FAILED || p->slots == MAP_FAILED || p->wp == MAP_FAILED)
@@ -63,8 +66,12 @@ struct phys *phys_new(uint64_t ram_bytes, struct err *e)
         err_set(e, ENOMEM, "host-memory", "out of memory");
         return NULL;
     }
-    *p = (struct phys){
-        .fd = -1, .ram = MAP_FAILED, .ram_bytes = ram_bytes, .slots = MAP_FAILED, .wp = MAP_FAILED};
+    *p = (struct phys){.fd = -1,
+                       .ram = MAP_FAILED,
+                       .ram_bytes = ram_bytes,
+                       .file_bytes = ram_bytes + PHYS_EXTRA,
+                       .slots = MAP_FAILED,
+                       .wp = MAP_FAILED};
     if (open_memory(p, e) < 0) {
         phys_free(p);
         return NULL;
@@ -77,7 +84,7 @@ void phys_free(struct phys *p)
     if (!p)
         return;
     if (p->ram != MAP_FAILED)
-        munmap(p->ram, p->ram_bytes);
+        munmap(p->ram, p->file_bytes);
     if (p->slots != MAP_FAILED)
         munmap(p->slots, PHYS_PAGES * sizeof(*p->slots));
     if (p->wp != MAP_FAILED)
@@ -97,11 +104,51 @@ int phys_ram_fd(const struct phys *p)
     return p->fd;
 }
 
+int phys_extra(struct phys *p, uint64_t bytes, uint64_t *ram_offset, struct err *e)
+{
+    uint64_t len = (bytes + PAGE_BYTES - 1) & PAGE_MASK;
+    if (bytes > PHYS_EXTRA || len > PHYS_EXTRA - p->extra_used)
+        return err_set(e, ENOSPC, "memory-map",
+                       "no room for %" PRIu64 " KiB of firmware or video memory: devices may have "
+                       "%" PRIu64 " MiB in all",
+                       bytes / KIB, (uint64_t)(PHYS_EXTRA / MIB));
+    *ram_offset = p->ram_bytes + p->extra_used;
+    p->extra_used += len;
+    return 0;
+}
+
+static bool can_map(const struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len)
+{
+    return !((gpa | ram_offset | len) % PAGE_BYTES) && len && gpa <= PHYS_LIMIT &&
+           len <= PHYS_LIMIT - gpa && ram_offset <= p->ram_bytes + p->extra_used &&
+           len <= p->ram_bytes + p->extra_used - ram_offset;
+}
+
+static void set_slots(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, slot_t flags)
+{
+    slot_t *slot = p->slots + (gpa >> PAGE_SHIFT);
+    uint64_t pages = len >> PAGE_SHIFT;
+    for (uint64_t i = 0; i < pages; i++)
+        slot[i] = flags | (slot_t)((ram_offset >> PAGE_SHIFT) + i + 1);
+}
+
+void phys_remap(struct phys *p, gpa_t gpa, enum phys_kind kind, uint64_t ram_offset, uint64_t len)
+{
+    if (!can_map(p, gpa, kind == PHYS_NONE ? 0 : ram_offset,
+                 kind == PHYS_NONE ? PAGE_BYTES : len) ||
+        len % PAGE_BYTES || len > PHYS_LIMIT - gpa)
+        BUG("remap of 0x%" PRIx64 ", 0x%" PRIx64 " bytes", gpa, len);
+    if (kind == PHYS_NONE)
+        memset(p->slots + (gpa >> PAGE_SHIFT), 0, (len >> PAGE_SHIFT) * sizeof *p->slots);
+    else
+        set_slots(p, gpa, ram_offset, len, kind == PHYS_ROM ? SLOT_ROM : 0);
+    wp_remapped(p, gpa, len);
+}
+
 static int map_slots(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, slot_t flags,
                      struct err *e)
 {
-    if ((gpa | ram_offset | len) % PAGE_BYTES || !len || gpa > PHYS_LIMIT ||
-        len > PHYS_LIMIT - gpa || ram_offset > p->ram_bytes || len > p->ram_bytes - ram_offset)
+    if (!can_map(p, gpa, ram_offset, len))
         return err_set(e, EINVAL, "memory-map",
                        "cannot map RAM +0x%" PRIx64 " at 0x%" PRIx64 ", 0x%" PRIx64 " bytes",
                        ram_offset, gpa, len);
@@ -112,8 +159,7 @@ static int map_slots(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t le
         if (slot[i])
             return err_set(e, EEXIST, "memory-map", "guest page 0x%" PRIx64 " is mapped twice",
                            gpa + (i << PAGE_SHIFT));
-    for (uint64_t i = 0; i < pages; i++)
-        slot[i] = flags | (slot_t)((ram_offset >> PAGE_SHIFT) + i + 1);
+    set_slots(p, gpa, ram_offset, len, flags);
     return 0;
 }
 
@@ -233,6 +279,29 @@ static int store(struct phys *p, gpa_t gpa, const void *buf, uint64_t len, bool 
 int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len)
 {
     return store(p, gpa, buf, len, false);
+}
+
+int phys_iovec(const struct phys *p, gpa_t gpa, uint64_t len, bool write, struct iovec *iov,
+               unsigned max)
+{
+    unsigned n = 0;
+    if (!range_ok(p, gpa, len, !write))
+        return -EFAULT;
+    while (len) {
+        uint64_t run;
+        if (n == max)
+            return -E2BIG;
+        iov[n].iov_base = next_run(p, gpa, len, &run);
+        iov[n++].iov_len = run;
+        gpa += run, len -= run;
+    }
+    return (int)n;
+}
+
+void phys_dma_written(struct phys *p, gpa_t gpa, uint64_t len)
+{
+    if (gpa <= PHYS_LIMIT && len <= PHYS_LIMIT - gpa)
+        wp_written_range(p, gpa, len);
 }
 
 int phys_load(struct phys *p, gpa_t gpa, const void *buf, uint64_t len)

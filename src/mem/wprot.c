@@ -80,3 +80,10 @@ void wp_written_range(struct phys *p, gpa_t gpa, uint64_t len)
         len -= n;
     }
 }
+
+void wp_remapped(struct phys *p, gpa_t gpa, uint64_t len)
+{
+    for (struct wp_watcher *w = p->watchers; w; w = w->next)
+        if (w->remapped)
+            w->remapped(w->opaque, gpa, len);
+}

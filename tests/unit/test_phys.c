@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <sys/uio.h>
 
 #include "ring3/mem.h"
 
@@ -172,7 +173,7 @@ static void watchers_hear_changes_and_writes(void **state)
 {
     struct phys *p = *state;
     struct seen s = {0};
-    struct wp_watcher w = {on_changed, on_written, &s, NULL};
+    struct wp_watcher w = {.changed = on_changed, .written = on_written, .opaque = &s};
     wp_watch(p, &w);
 
     wp_add(p, (gpfn_t){3}, WP_CODE);
@@ -207,6 +208,59 @@ static void watchers_hear_changes_and_writes(void **state)
     assert_int_equal(s.changed, 3);
 }
 
+static void seen_remapped(void *opaque, gpa_t gpa, uint64_t len)
+{
+    uint64_t *seen = opaque;
+    seen[0] = gpa;
+    seen[1] = len;
+}
+
+static void chipsets_remap_while_the_guest_runs(void **state)
+{
+    struct phys *p = *state;
+    uint64_t seen[2] = {0}, extra, more;
+    struct wp_watcher w = {.remapped = seen_remapped, .opaque = seen};
+    const gpa_t at = 0xe0000;
+    uint8_t b = 7;
+    wp_watch(p, &w);
+    assert_int_equal(phys_extra(p, 100, &extra, NULL), 0);
+    assert_int_equal(extra, RAM);
+    assert_int_equal(phys_extra(p, 2 * PAGE_BYTES, &more, NULL), 0);
+    assert_int_equal(more, RAM + PAGE_BYTES);
+    assert_int_equal(phys_extra(p, PHYS_EXTRA, &more, NULL), -ENOSPC);
+    phys_remap(p, at, PHYS_RAM, RAM + PAGE_BYTES, 2 * PAGE_BYTES);
+    assert_int_equal(seen[0], at);
+    assert_int_equal(seen[1], 2 * PAGE_BYTES);
+    assert_int_equal(phys_write(p, at + PAGE_BYTES, &b, 1), 0);
+    phys_remap(p, at, PHYS_ROM, RAM + 2 * PAGE_BYTES, PAGE_BYTES); /* the same byte, elsewhere */
+    b = 0;
+    assert_int_equal(phys_read(p, at, &b, 1), 0);
+    assert_int_equal(b, 7);
+    assert_int_equal(phys_write(p, at, &b, 1), -EFAULT);
+    phys_remap(p, at, PHYS_NONE, 0, 2 * PAGE_BYTES);
+    assert_int_equal(phys_page(p, gpa_page(at)).kind, PHYS_NONE);
+    wp_unwatch(p, &w);
+}
+
+static void devices_get_pieces_of_memory(void **state)
+{
+    struct phys *p = *state;
+    struct iovec v[3];
+    const gpa_t seam = 640 * KIB;
+    assert_int_equal(phys_iovec(p, 0x1003, 0x5000, true, v, 1), 1);
+    assert_int_equal(v[0].iov_len, 0x5000);
+    assert_int_equal(phys_iovec(p, seam - 10, 30, true, v, 3), 2);
+    assert_int_equal(v[0].iov_len, 10);
+    assert_int_equal(v[1].iov_len, 20);
+    assert_ptr_equal(v[1].iov_base, phys_page(p, gpa_page(seam)).host);
+    assert_int_equal(phys_iovec(p, seam - 10, 30, true, v, 1), -E2BIG);
+    assert_int_equal(phys_iovec(p, seam + MIB - 1, 2, false, v, 3), -EFAULT);
+    assert_int_equal(phys_iovec(p, PHYS_LIMIT - 4, 4, true, v, 3), -EFAULT); /* ROM */
+    assert_int_equal(phys_iovec(p, PHYS_LIMIT - 4, 4, false, v, 3), 1);
+    assert_int_equal(phys_iovec(p, PHYS_LIMIT - 4, UINT64_MAX - 2, false, v, 3), -EFAULT);
+    assert_int_equal(phys_iovec(p, 0, 0, true, v, 3), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +271,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(bounds_hold, make, unmake),
         cmocka_unit_test_setup_teardown(rom_drops_writes_but_loads, make, unmake),
         cmocka_unit_test_setup_teardown(large_zero_gives_pages_back, make, unmake),
+        cmocka_unit_test_setup_teardown(chipsets_remap_while_the_guest_runs, make, unmake),
+        cmocka_unit_test_setup_teardown(devices_get_pieces_of_memory, make, unmake),
         cmocka_unit_test_setup_teardown(watchers_hear_changes_and_writes, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

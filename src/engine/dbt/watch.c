@@ -37,6 +37,14 @@ static void written(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons)
         d->figures.invalidated++;
 }
 
+static void remapped(void *opaque, gpa_t gpa, uint64_t len)
+{
+    struct dbt *d = opaque;
+    for (uint64_t done = 0; done < len; done += PAGE_BYTES)
+        if (pages_written(&d->pages, gpa + done, PAGE_BYTES))
+            d->figures.invalidated++;
+}
+
 void watch_drain(struct dbt *d)
 {
     pthread_mutex_lock(&d->far_lock);
@@ -54,7 +62,7 @@ void watch_drain(struct dbt *d)
 void watch_open(struct dbt *d)
 {
     pthread_mutex_init(&d->far_lock, NULL);
-    d->watcher = (struct wp_watcher){NULL, written, d, NULL};
+    d->watcher = (struct wp_watcher){.written = written, .remapped = remapped, .opaque = d};
     wp_watch(d->v->mem, &d->watcher);
 }
 

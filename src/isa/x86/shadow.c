@@ -125,6 +125,8 @@ static struct space *user_space(struct x86_shadow *s, uint64_t key)
 
 /* ---- following the guest --------------------------------------------------------------------- */
 
+#define MODE_STALE UINT64_MAX /* no processor's */
+
 static uint64_t mode_of(const struct x86_vcpu *v)
 {
     return (v->cr0 & (CR0_PG | CR0_WP)) | (v->cr4 & (CR4_PSE | CR4_PAE | CR4_PGE)) |
@@ -301,6 +303,15 @@ static void reasons_changed(void *opaque, gpfn_t page, uint8_t reasons)
     vcpu_attend(&s->v->base, ATTN_CODE);
 }
 
+/* Page tables say the same as before, so comparing them would find nothing: all views start anew,
+ * as after a change of paging mode. */
+static void remapped(void *opaque, gpa_t gpa, uint64_t len)
+{
+    struct x86_shadow *s = opaque;
+    s->mode = MODE_STALE;
+    atomic_fetch_or(&s->pending, PEND_FLUSH | PEND_GLOBAL);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 const struct x86_shadow_stats *x86_shadow_stats(const struct x86_shadow *s)
@@ -388,7 +399,7 @@ struct x86_shadow *x86_shadow_new(struct x86_vcpu *v, const struct dbt_options *
     s->wrgsbase = !o->no_fsgsbase && getauxval(AT_HWCAP2) & HWCAP2_FSGS;
     s->writers = MAP_FAILED;
     s->writer = MAP_FAILED;
-    s->watcher = (struct wp_watcher){.changed = reasons_changed, .opaque = s};
+    s->watcher = (struct wp_watcher){.changed = reasons_changed, .remapped = remapped, .opaque = s};
     v->gen.shadow = s;
     bool good = trace_open(s, e) == 0 && make_spaces(s, e) == 0 && make_views(s, e) == 0;
     wp_watch(v->base.mem, &s->watcher);

@@ -112,6 +112,15 @@ static void code_written(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons)
         vcpu_attend(&v->base, ATTN_CODE);
 }
 
+/* A chipset shows other memory at some addresses from the next instruction on. */
+static void remapped(void *opaque, gpa_t gpa, uint64_t len)
+{
+    struct x86_vcpu *v = opaque;
+    for (uint64_t done = 0; done < len; done += PAGE_BYTES)
+        x86_icache_invalidate(v->icache, gpa + done, PAGE_BYTES);
+    x86_tlb_flush(v, false);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static void reset(struct vcpu *base)
@@ -185,7 +194,8 @@ struct vcpu *x86_vcpu_new(const struct vcpu_wiring *w, unsigned index, struct er
         vcpu_free(&v->base);
         return NULL;
     }
-    v->watcher = (struct wp_watcher){reasons_changed, code_written, v, NULL};
+    v->watcher = (struct wp_watcher){
+        .changed = reasons_changed, .written = code_written, .remapped = remapped, .opaque = v};
     wp_watch(w->mem, &v->watcher);
     reset(&v->base);
     return &v->base;
