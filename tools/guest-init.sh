@@ -4,13 +4,17 @@
 #
 # Mounts the kernel's file systems, says hello, then either runs a script or gives a shell on the
 # serial console, and powers off. The script is the file /script, or kernel parameter
-# ring3.script="COMMANDS". Leaves out modules, udev, users and disks.
+# ring3.script="COMMANDS". Modules named in /lib/modules/order are loaded first (tools/initramfs.sh).
+# Leaves out udev, users and disks.
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root TERM="${TERM:-vt100}" PS1='guest:\w\$ '
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 cd /root || cd /
+while read -r module; do
+    insmod "$module" || echo "ring3: cannot load $module"
+done </lib/modules/order
 
 echo "ring3: init running"
 uname -srm

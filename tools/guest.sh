@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Fetch the guest that ring3 is shown and tested with: Debian's own i386 kernel and static busybox.
 #
-#   tools/guest.sh             fetch unless cached; prints the directory with vmlinuz and busybox
+#   tools/guest.sh             fetch unless cached; prints the directory with vmlinuz, busybox, modules
 #   tools/guest.sh --cached    never fetch: prints the directory, or fails
 #   tools/guest.sh --refresh   fetch anew
 #
@@ -11,13 +11,17 @@
 # the signatures as it always does; a pin lets only packages of origin Debian in. Packages are
 # unpacked, never installed. The mirrors are the machine's own Debian entries, so proxies and local
 # mirrors work; deb.debian.org comes after them. Cached under ~/.cache/ring3 with checksums.
-# Leaves out kernel modules: nothing here needs one.
+#
+# The kernel's modules are in modules/, as tools/modules.py wants them: a hundred megabytes, so their
+# checksums are a file of their own, against which each is checked when it is used. Left out are
+# those for hardware that no board of ring3 will have.
 set -eu
 me=guest
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tools/common.sh"
 
 suite=bookworm # the release the tests know; an i386 kernel no longer exists in the next one
+layout=2       # of the cache; another number is fetched again
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mode=${1:-}
 case $mode in
@@ -28,8 +32,13 @@ esac
 cache=$(cache_dir)
 dest=$cache/guest-i386
 
-# Whole and unaltered since it was fetched?
-intact() { [ -f "$dest/SHA256SUMS" ] && (cd "$dest" && sha256sum --status -c SHA256SUMS) 2>/dev/null; }
+# Whole, unaltered since it was fetched, and of today's layout? Modules are checked by their user.
+intact()
+{
+    [ -f "$dest/SHA256SUMS" ] && [ -d "$dest/modules" ] &&
+        [ "$(cat "$dest/layout" 2>/dev/null)" = "$layout" ] &&
+        (cd "$dest" && sha256sum --status -c SHA256SUMS) 2>/dev/null
+}
 
 if [ "$mode" = --cached ]; then
     intact || exit 1
@@ -45,10 +54,10 @@ if [ "$mode" != --refresh ]; then
         printf '%s\n' "$dest"
         exit 0
     fi
-    [ ! -e "$dest" ] || say "the cached guest in $dest is damaged; fetching it again"
+    [ ! -e "$dest" ] || say "the cached guest in $dest is damaged or of an older ring3; fetching it again"
 fi
 command -v apt-get >/dev/null || die 126 "guests come from Debian's archive through apt-get, which" \
-    "this machine lacks. Put an i386 vmlinuz and a static i386 busybox into $dest, with SHA256SUMS"
+    "this machine lacks. Put an i386 vmlinuz, its modules and a static i386 busybox into $dest as $0 says"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ring3-guest.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -222,11 +231,21 @@ new=$(mktemp -d "$cache/guest-i386.XXXXXX")
 trap 'rm -rf "$work" "$new"' EXIT
 cp "$work/root/boot/vmlinuz-${kernel#linux-image-}" "$new/vmlinuz"
 cp "$work/root/bin/busybox" "$new/busybox"
+mv "$work/root/lib/modules/${kernel#linux-image-}" "$new/modules"
+(
+    cd "$new/modules"
+    rm -rf kernel/sound kernel/drivers/media kernel/drivers/infiniband kernel/drivers/iio \
+        kernel/drivers/staging kernel/drivers/comedi kernel/drivers/net/wireless kernel/drivers/isdn \
+        kernel/drivers/gpu/drm/amd kernel/drivers/gpu/drm/i915 kernel/drivers/gpu/drm/nouveau \
+        kernel/drivers/gpu/drm/radeon kernel/drivers/bluetooth kernel/drivers/hwmon
+    find . -type f ! -name SHA256SUMS | sort | sed 's|^\./||' | xargs sha256sum >SHA256SUMS
+)
+printf '%s\n' "$layout" >"$new/layout"
 for deb in "$work"/debs/*.deb; do
     # shellcheck disable=SC2016 # dpkg's own variables
     dpkg-deb -W --showformat='${Package} ${Version} ${Architecture}\n' "$deb"
 done >"$new/packages"
-(cd "$new" && sha256sum vmlinuz busybox packages >SHA256SUMS)
+(cd "$new" && sha256sum vmlinuz busybox packages layout modules/SHA256SUMS >SHA256SUMS)
 chmod 755 "$new"
 # Under the lock: readers see the old directory or the new one, never a mixture.
 if [ -e "$dest" ]; then

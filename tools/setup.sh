@@ -27,6 +27,7 @@ libcmocka-dev  unit tests
 clang-format   source format check
 acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
+e2fsprogs      disks for guests of the boot tests
 "
 
 bench_needs="$demo_needs

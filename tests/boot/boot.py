@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import harness
@@ -139,6 +140,24 @@ def timeout():
         expect(len(guest.complaints().splitlines()) == 1, 'not one line on stderr')
 
 
+def modules():
+    """Modules of the guest's kernel are loaded with what they need, in order, and files are where
+    they were put."""
+    script = 'cut -d" " -f1 /proc/modules\ngrep -c ext4 /proc/filesystems\ncat /etc/deep/marker\n'
+    with tempfile.NamedTemporaryFile('w', encoding='utf-8') as f:
+        f.write('found me\n')
+        f.flush()
+        with Guest(RING3, script=script, modules='virtio_pci virtio_blk ext4 e1000 binfmt_script',
+                   add=[f.name + '=/etc/deep/marker']) as guest:
+            guest.wait_for(r'init running')
+            for name in ('e1000', 'ext4', 'crc16', 'jbd2', 'crc32c_generic', 'virtio_blk', 'virtio'):
+                guest.wait_for(rf'(?m)^{name}$')
+            guest.wait_for(r'(?m)^1\nfound me$')
+            guest.wait_for(r'script ended with status 0')
+            guest.wait_exit(0)
+            expect('cannot load' not in guest.output, 'a module was not loaded')
+
+
 def panic():
     """A kernel that panics and resets the machine is not a success: 122."""
     with Guest(RING3, append='console=ttyS0 rdinit=/none root=/dev/none panic=-1') as guest:
@@ -232,8 +251,8 @@ def fork_storm():
 
 STORM = sys.argv[4] if len(sys.argv) > 4 else None
 CASES = {f.__name__: f for f in (session_128m, session_256m, session_2g, parameter, interactive,
-                                 quit_key, expect_match, fail_on_match, timeout, panic,
-                                 reboot, terminated, load, fork_storm, figures, idle)}
+                                 quit_key, expect_match, fail_on_match, timeout, modules,
+                                 panic, reboot, terminated, load, fork_storm, figures, idle)}
 
 
 def main():

@@ -28,6 +28,12 @@ class Failed(Exception):
     pass
 
 
+def skip(why):
+    """End the test as skipped; as failed under check.sh, which fetches and installs first."""
+    print(why)
+    sys.exit(1 if os.environ.get('RING3_REQUIRE_GUEST') else SKIP)
+
+
 def guest_files():
     """The directory with vmlinuz and busybox. Skips the test when the guest was not fetched,
     except under check.sh, which fetches it first."""
@@ -35,8 +41,7 @@ def guest_files():
                            universal_newlines=True, check=False)
     if found.returncode == 0:
         return found.stdout.strip()
-    print('the guest is not in the cache; tools/guest.sh fetches it')
-    sys.exit(1 if os.environ.get('RING3_REQUIRE_GUEST') else SKIP)
+    return skip('the guest is not in the cache; tools/guest.sh fetches it')
 
 
 def known_good(seed):
@@ -55,30 +60,60 @@ def known_good(seed):
                               universal_newlines=True).stdout.splitlines()
 
 
+def ext4_image(path, tree, size='64M', options=()):
+    """An ext4 file system in a file, filled from a directory, without privilege (mke2fs -d).
+    Skips the test when mke2fs is missing."""
+    mke2fs = shutil.which('mke2fs', path=os.environ.get('PATH', '') + ':/sbin:/usr/sbin')
+    if not mke2fs:
+        skip('mke2fs (package e2fsprogs) is not installed')
+    with open(path, 'wb'):
+        pass
+    subprocess.run([mke2fs, '-q', '-F', '-t', 'ext4', '-d', tree, *options, path, size], check=True)
+    return path
+
+
+def initramfs(path, script=None, program=None, modules='', add=()):
+    """Busybox, kernel modules with what they need, loaded by /init, a script and further files:
+    each of `add` as tools/initramfs.sh takes it, FILE or FILE=NAME."""
+    arguments = [os.path.join(TOOLS, 'initramfs.sh')]
+    if modules:
+        arguments += ['--modules', modules]
+    for file in add:
+        arguments += ['--add', file]
+    arguments += [guest_files() + '/busybox', path]
+    with tempfile.NamedTemporaryFile('w', encoding='utf-8', prefix='ring3-script.') as f:
+        if script is not None:
+            f.write(script)
+            f.flush()
+            arguments.append(f.name)
+        if program is not None:
+            arguments.append(program)
+        subprocess.run(arguments, check=True)
+    return path
+
+
 class Guest:
     """One run. `script` becomes the guest's /script, None gives a shell; `program` is a file that
-    goes to the guest's /bin beside a script. `tty` puts stdin and stdout on a terminal of its own;
-    otherwise stdin is empty and stdout a pipe."""
+    goes to the guest's /bin beside a script; `modules` and `add` as initramfs() has them. `tty` puts
+    stdin and stdout on a terminal of its own; otherwise stdin is empty and stdout a pipe. What to
+    start is Debian's kernel unless `start` is given: a list of a kernel or an image and its options,
+    which then need no initramfs. `drives` are values of --drive."""
 
     def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, program=None,
-                 tty=False):
+                 tty=False, modules='', add=(), drives=(), start=None):
         self.output = ''
         self.stderr = ''
         self.seen = 0
         self.folder = tempfile.mkdtemp(prefix='ring3-boot.')
         self.tty = tty
-        files = guest_files()
-        initrd = os.path.join(self.folder, 'initramfs.gz')
-        arguments = [os.path.join(TOOLS, 'initramfs.sh'), files + '/busybox', initrd]
-        if script is not None:
-            arguments.append(os.path.join(self.folder, 'script'))
-            with open(arguments[-1], 'w', encoding='utf-8') as f:
-                f.write(script)
-        if program is not None:
-            arguments.append(program)
-        subprocess.run(arguments, check=True)
-        command = [ring3, 'run', '-m', memory, '--initrd', initrd, '--append', append,
-                   *options, files + '/vmlinuz']
+        if start is None:
+            initrd = initramfs(os.path.join(self.folder, 'initramfs.gz'), script, program, modules,
+                               add)
+            start = ['--initrd', initrd, '--append', append, guest_files() + '/vmlinuz']
+        command = [ring3, 'run', '-m', memory, *options]
+        for drive in drives:
+            command += ['--drive', drive]
+        command += start
         self.errors = open(os.path.join(self.folder, 'stderr'), 'w+', encoding='utf-8')
         self.began = time.monotonic()
         if tty:
