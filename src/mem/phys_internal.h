@@ -10,16 +10,17 @@
 #define PHYS_PAGES (PHYS_LIMIT >> PAGE_SHIFT)
 
 /* One guest page: 0 is not memory, otherwise the page number within the memfd plus one, and
- * SLOT_ROM when guest writes are dropped. RAM and extra are less than 4 GiB, so the number needs 20 bits. */
+ * SLOT_ROM when guest writes are dropped. RAM and extra are less than 4 GiB, so the number needs 20
+ * bits. */
 typedef uint32_t slot_t;
 #define SLOT_ROM UINT32_C(0x80000000)
 
 /* slots and wp are anonymous mappings of PHYS_PAGES elements: pages of them that describe no
- * memory are never touched and cost nothing. slots changes by phys_remap() alone, once the VM runs: other
- * threads then see either. */
+ * memory are never touched and cost nothing. slots changes by phys_remap() alone, once the VM runs:
+ * other threads then see either. */
 struct phys {
     int fd;
-    uint8_t *ram; /* the whole memfd */
+    uint8_t *ram;                   /* the whole memfd */
     uint64_t ram_bytes, file_bytes; /* RAM; RAM and PHYS_EXTRA */
     uint64_t extra_used;            /* of PHYS_EXTRA */
     slot_t *slots;
