@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "ring3/err.h"
+#include "ring3/log.h"
 #include "ring3/types.h"
 
 struct block;
@@ -75,8 +76,12 @@ struct block_config {
     const char *file;         /* path, or nbd:// nbd+unix:// nbds:// URI */
     enum block_format format; /* BY_NAME: qcow2 for names that end in .qcow2, else raw */
     bool read_only;
-    bool snapshot; /* writes go to a throw-away overlay; the file stays as it is */
-    bool unsafe;   /* guest flushes are not passed on to the host's disk */
+    bool snapshot;         /* writes go to a throw-away overlay; the file stays as it is */
+    bool unsafe;           /* guest flushes are not passed on to the host's disk */
+    const struct log *log; /* says what was opened, and damage found later; NULL: nobody */
+    /* Runs first on every thread of the disk, as in struct vm_config; may be NULL. */
+    void (*thread_start)(void *opaque);
+    void *thread_opaque;
 };
 
 /* NULL on error: *e says what is wrong with the file and what to do. */

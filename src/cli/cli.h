@@ -25,10 +25,20 @@ struct run_options {
     enum stats_form stats;
     uint32_t trace; /* TRACE_* */
     bool help;
+    bool snapshot;                   /* of all drives */
+    char *drive_file[VM_MAX_DRIVES]; /* names that vm.drive[] points to; owned */
 };
 
 /* argv[0] is "run". 0 or -EINVAL. */
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e);
+void run_options_free(struct run_options *o);
+
+/* options_drive.c: the options that name drives, and what follows from all of them. */
+int option_disk(struct run_options *o, const char *arg, struct err *e);
+int option_cdrom(struct run_options *o, const char *arg, struct err *e);
+int option_floppy(struct run_options *o, const char *arg, struct err *e);
+int option_snapshot(struct run_options *o, const char *arg, struct err *e);
+void drives_settle(struct run_options *o);
 
 /* "128M", "2G", "131072K", or a plain number of MiB. 0 or -EINVAL. */
 int parse_size(const char *text, uint64_t *bytes, struct err *e);

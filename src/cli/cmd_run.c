@@ -303,6 +303,7 @@ static void release(struct run *r)
     if (r->timeout_fd >= 0)
         close(r->timeout_fd);
     crash_leave();
+    run_options_free(&r->options);
 }
 
 static int run_guest(struct run *r)
@@ -347,6 +348,7 @@ int cmd_run(int argc, char **argv)
         release(r);
         return code; /* r stays: the exit handler reads the terminal's state in it */
     }
+    run_options_free(&r->options);
     free(r);
     return code;
 }

@@ -196,13 +196,24 @@ static const struct row {
     int has_arg;
     int (*set)(struct run_options *o, const char *arg, struct err *e);
 } rows[] = {
-    {"mem", required_argument, set_ram},       {"initrd", required_argument, set_initrd},
-    {"append", required_argument, set_append}, {"engine", required_argument, set_engine},
-    {"board", required_argument, set_board},   {"timeout", required_argument, set_timeout},
-    {"expect", required_argument, add_expect}, {"fail-on", required_argument, add_fail_on},
-    {"stats", optional_argument, set_stats},   {"trace", required_argument, set_trace},
-    {"clock", required_argument, set_clock},   {"reboot", no_argument, set_reboot},
-    {"dbt", required_argument, set_dbt},       {"cache", required_argument, set_cache},
+    {"mem", required_argument, set_ram},
+    {"initrd", required_argument, set_initrd},
+    {"append", required_argument, set_append},
+    {"engine", required_argument, set_engine},
+    {"board", required_argument, set_board},
+    {"timeout", required_argument, set_timeout},
+    {"expect", required_argument, add_expect},
+    {"fail-on", required_argument, add_fail_on},
+    {"stats", optional_argument, set_stats},
+    {"trace", required_argument, set_trace},
+    {"clock", required_argument, set_clock},
+    {"reboot", no_argument, set_reboot},
+    {"dbt", required_argument, set_dbt},
+    {"cache", required_argument, set_cache},
+    {"disk", required_argument, option_disk},
+    {"cdrom", required_argument, option_cdrom},
+    {"floppy", required_argument, option_floppy},
+    {"snapshot", no_argument, option_snapshot},
     {"help", no_argument, set_help},
 };
 
@@ -236,6 +247,7 @@ static int check(struct run_options *o, int argc, char **argv, struct err *e)
                        "--append",
                        argv[optind], argv[optind + 1]);
     o->vm.kernel = argv[optind];
+    drives_settle(o);
     if (o->vm.ram_bytes < b->min_ram || o->vm.ram_bytes > b->max_ram)
         return err_set(e, EINVAL, "ram-size",
                        "board %s takes %" PRIu64 "M to %" PRIu64 "M of RAM; -m asks for %" PRIu64

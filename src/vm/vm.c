@@ -45,6 +45,19 @@ static int attach_any(struct vm *vm, struct err *e)
     return r;
 }
 
+static int open_drives(struct vm *vm, struct err *e)
+{
+    for (unsigned i = 0; i < vm->config.drives; i++) {
+        struct block_config c = vm->config.drive[i].image;
+        c.log = &vm->log;
+        c.thread_start = vm->config.thread_start;
+        c.thread_opaque = vm->config.thread_opaque;
+        if (c.file && !(vm->drive[i] = block_open(&c, e)))
+            return -e->errnum;
+    }
+    return 0;
+}
+
 static int build_parts(struct vm *vm, struct err *e)
 {
     const struct vm_config *c = &vm->config;
@@ -63,7 +76,9 @@ static int build_parts(struct vm *vm, struct err *e)
     vm->pio = bus_new("pio", 0x10000, e);
     if (!vm->pio)
         return -e->errnum;
-    int r = c->board->build(vm, e);
+    int r = open_drives(vm, e);
+    if (r == 0)
+        r = c->board->build(vm, e);
     if (r < 0)
         return r;
     if (!c->engine)
@@ -93,11 +108,16 @@ void vm_free(struct vm *vm)
 {
     if (vm->engine_attached)
         vm->config.engine->detach(vm->vcpu);
+    for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
+        if (vm->drive[i])
+            block_drain(vm->drive[i]); /* what is under way writes to RAM and tells devices */
     while (vm->devices) {
         struct device *d = vm->devices;
         vm->devices = d->next;
         d->ops->free(d);
     }
+    for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
+        block_free(vm->drive[i]);
     if (vm->vcpu)
         vm->vcpu->isa->vcpu_free(vm->vcpu);
     if (vm->pio)

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Open a disk image: decide its format, stack what is needed. See ring3/block.h.
+ *
+ * The format comes from the user or the file's name, never from contents: a guest can write
+ * anything into a raw disk, and a disk that turns into qcow2 at the next start could name any file
+ * of the host as its backing file. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "backend/disk.h"
+
+static bool ends_in(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcasecmp(s + n - m, end) == 0;
+}
+
+static enum block_format format_of(const struct block_config *c)
+{
+    if (c->format != BLOCK_FORMAT_BY_NAME)
+        return c->format;
+    return ends_in(c->file, ".qcow2") ? BLOCK_FORMAT_QCOW2 : BLOCK_FORMAT_RAW;
+}
+
+/* A qcow2 image under another name is more likely a mistake than a disk with such a boot sector. */
+static int check_not_qcow2(struct disk *d, struct err *e)
+{
+    uint8_t head[4];
+    struct iovec v;
+    if (d->bytes < 512 || d->ops->read(d, 0, sizeof head, span_of(&v, head, sizeof head)) < 0 ||
+        memcmp(head, "QFI\xfb", 4) != 0)
+        return 0;
+    return err_set(e, EINVAL, "disk-format",
+                   "%s: begins like a qcow2 image, but its name does not end in .qcow2; add "
+                   ",format=qcow2, or ,format=raw if a guest wrote that there",
+                   d->name);
+}
+
+static struct disk *open_disk(const struct block_config *c, struct err *e)
+{
+    if (c->snapshot || format_of(c) == BLOCK_FORMAT_QCOW2) {
+        err_set(e, EINVAL, "disk-format", "%s: only raw images without snapshot can be opened yet",
+                c->file);
+        return NULL;
+    }
+    unsigned flags = (c->read_only || c->snapshot ? DISK_FILE_READ_ONLY : 0) |
+                     (c->unsafe ? DISK_FILE_UNSAFE : 0);
+    struct disk *d = disk_file_open(c->file, flags, e);
+    if (!d)
+        return NULL;
+    if (c->format == BLOCK_FORMAT_BY_NAME && format_of(c) == BLOCK_FORMAT_RAW &&
+        check_not_qcow2(d, e) < 0) {
+        disk_free(d);
+        return NULL;
+    }
+    return d;
+}
+
+struct block *block_open(const struct block_config *c, struct err *e)
+{
+    struct disk *d = open_disk(c, e);
+    if (!d)
+        return NULL;
+    if (d->bytes == 0) {
+        err_set(e, EINVAL, "disk-empty", "%s: the file is empty, a disk needs at least 512 bytes",
+                c->file);
+        disk_free(d);
+        return NULL;
+    }
+    struct block *b = block_from_disk(d, c, e);
+    if (b && c->log)
+        log_line(c->log, LOG_INFO, "disk", "%s: %s, %" PRIu64 " MiB%s", b->info.name,
+                 b->info.format, (b->info.bytes + MIB - 1) / MIB,
+                 b->info.read_only ? ", read-only" : "");
+    return b;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* The asynchronous face of a struct disk: a queue of requests and a few threads that carry them
+ * out. What is in the host's page cache is read inside submit, without a change of threads.
+ *
+ * Threads are started when a request finds none idle, up to disk->threads. They take no signals
+ * but those of a crash. Left out: merging of neighbouring requests; guests do that themselves. */
+#include "backend/disk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_THREADS 16
+
+struct pooled {
+    struct block base; /* first */
+    struct disk *disk;
+    void (*thread_start)(void *opaque);
+    void *thread_opaque;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t work, quiet;
+    struct block_request *first, **last; /* waiting */
+    unsigned running, idle, waiting;     /* requests; threads; requests */
+    bool quit;
+    unsigned threads;
+    pthread_t thread[MAX_THREADS];
+};
+
+static struct pooled *self(struct block *b)
+{
+    return container_of(b, struct pooled, base);
+}
+
+static int carry_out(struct disk *d, const struct block_request *r)
+{
+    struct span s = {r->iov, r->iov_count, 0};
+    int result = -EINVAL;
+    switch (r->op) {
+    case BLOCK_READ:
+        return d->ops->read(d, r->offset, r->len, s);
+    case BLOCK_WRITE:
+        result = d->ops->write(d, r->offset, r->len, s);
+        return result == 0 && r->fua ? d->ops->flush(d) : result;
+    case BLOCK_FLUSH:
+        return d->read_only ? 0 : d->ops->flush(d);
+    case BLOCK_DISCARD:
+        return d->ops->discard(d, r->offset, r->len);
+    case BLOCK_WRITE_ZEROES:
+        return d->ops->write_zeroes(d, r->offset, r->len);
+    }
+    return result;
+}
+
+static struct block_request *take(struct pooled *p)
+{
+    struct block_request *r = p->first;
+    p->first = r->next;
+    if (!p->first)
+        p->last = &p->first;
+    p->waiting--;
+    p->running++;
+    return r;
+}
+
+static void *worker(void *opaque)
+{
+    struct pooled *p = opaque;
+    if (p->thread_start)
+        p->thread_start(p->thread_opaque);
+    pthread_mutex_lock(&p->lock);
+    for (;;) {
+        while (!p->first && !p->quit) {
+            p->idle++;
+            pthread_cond_wait(&p->work, &p->lock);
+            p->idle--;
+        }
+        if (!p->first)
+            break;
+        struct block_request *r = take(p);
+        pthread_mutex_unlock(&p->lock);
+        block_done(&p->base, r, carry_out(p->disk, r));
+        pthread_mutex_lock(&p->lock);
+        p->running--;
+        if (!p->running && !p->first)
+            pthread_cond_broadcast(&p->quiet);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* With p->lock. */
+static int start_thread(struct pooled *p)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    static const int crash[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    for (unsigned i = 0; i < ARRAY_LEN(crash); i++)
+        sigdelset(&all, crash[i]);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(&p->thread[p->threads], NULL, worker, p);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r == 0)
+        p->threads++;
+    return r;
+}
+
+static bool pooled_submit(struct block *b, struct block_request *r)
+{
+    struct pooled *p = self(b);
+    struct disk *d = p->disk;
+    struct span s = {r->iov, r->iov_count, 0};
+    if (r->op == BLOCK_READ && d->ops->read_now && d->ops->read_now(d, r->offset, r->len, s)) {
+        r->result = 0;
+        return true;
+    }
+    pthread_mutex_lock(&p->lock);
+    r->next = NULL;
+    *p->last = r;
+    p->last = &r->next;
+    p->waiting++;
+    if (p->waiting > p->idle && p->threads < d->threads)
+        start_thread(p); /* without it those that there are must do */
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    return false;
+}
+
+static void pooled_drain(struct block *b)
+{
+    struct pooled *p = self(b);
+    pthread_mutex_lock(&p->lock);
+    while (p->first || p->running)
+        pthread_cond_wait(&p->quiet, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void pooled_free(struct block *b)
+{
+    struct pooled *p = self(b);
+    pthread_mutex_lock(&p->lock);
+    p->quit = true;
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned i = 0; i < p->threads; i++)
+        pthread_join(p->thread[i], NULL);
+    disk_free(p->disk);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->quiet);
+    free(p);
+}
+
+static const struct block_ops pooled_ops = {pooled_submit, pooled_drain, pooled_free};
+
+struct block *block_from_disk(struct disk *d, const struct block_config *c, struct err *e)
+{
+    struct pooled *p = calloc(1, sizeof *p);
+    if (!p) {
+        disk_free(d);
+        err_set(e, ENOMEM, "no-memory", "no memory for a disk");
+        return NULL;
+    }
+    p->base.ops = &pooled_ops;
+    p->base.info = (struct block_info){.bytes = d->bytes,
+                                       .read_only = d->read_only,
+                                       .can_discard = d->can_discard,
+                                       .cluster = d->cluster,
+                                       .format = d->format,
+                                       .name = d->name};
+    p->disk = d;
+    p->last = &p->first;
+    p->thread_start = c->thread_start;
+    p->thread_opaque = c->thread_opaque;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->quiet, NULL);
+    if (d->threads > MAX_THREADS)
+        d->threads = MAX_THREADS;
+    pthread_mutex_lock(&p->lock);
+    int r = start_thread(p);
+    pthread_mutex_unlock(&p->lock);
+    if (r == 0)
+        return &p->base;
+    err_set(e, r, "thread-failed",
+            "cannot start a thread for disk %s: %s; check the limit on processes (ulimit -u)",
+            d->name, strerror(r));
+    pooled_free(&p->base);
+    return NULL;
+}
