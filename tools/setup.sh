@@ -21,6 +21,7 @@ meson          build system
 ninja-build    build system
 pkgconf        finds the libraries
 libzydis-dev   x86 instruction decoder
+libslirp-dev   network without privileges
 '
 check_needs="$demo_needs
 libcmocka-dev  unit tests

@@ -58,6 +58,16 @@ static int open_drives(struct vm *vm, struct err *e)
     return 0;
 }
 
+static int open_nics(struct vm *vm, struct err *e)
+{
+    for (unsigned i = 0; i < vm->config.nics; i++) {
+        vm->nic[i] = netdev_open(vm->config.nic[i].backend, vm->loop, &vm->log, e);
+        if (!vm->nic[i])
+            return -e->errnum;
+    }
+    return 0;
+}
+
 static int build_parts(struct vm *vm, struct err *e)
 {
     const struct vm_config *c = &vm->config;
@@ -77,6 +87,8 @@ static int build_parts(struct vm *vm, struct err *e)
     if (!vm->pio)
         return -e->errnum;
     int r = open_drives(vm, e);
+    if (r == 0)
+        r = open_nics(vm, e);
     if (r == 0)
         r = c->board->build(vm, e);
     if (r < 0)
@@ -118,6 +130,8 @@ void vm_free(struct vm *vm)
     }
     for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
         block_free(vm->drive[i]);
+    for (unsigned i = 0; i < VM_MAX_NICS; i++)
+        netdev_free(vm->nic[i]);
     if (vm->vcpu)
         vm->vcpu->isa->vcpu_free(vm->vcpu);
     if (vm->pio)
