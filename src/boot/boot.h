@@ -50,4 +50,8 @@ struct boot_plan {
  * leave part of the kernel in guest memory. Build and reset time only. */
 int boot_load(const struct boot_request *req, struct boot_plan *plan, struct err *e);
 
+/* Is this file one of those formats? Disks with a boot sector are not, even if they hold GRUB,
+ * which has a multiboot header of its own; nor is what cannot be read. */
+bool boot_is_kernel(const char *path);
+
 #endif

@@ -160,3 +160,19 @@ int boot_load(const struct boot_request *req, struct boot_plan *plan, struct err
     image_close(&l.kernel);
     return r;
 }
+
+bool boot_is_kernel(const char *path)
+{
+    struct loading l = {0};
+    struct err e;
+
+    if (image_open(&l.kernel, path, "kernel", &e) < 0)
+        return false;
+    l.head_bytes = l.kernel.bytes < sizeof l.head ? (uint32_t)l.kernel.bytes : sizeof l.head;
+    bool is = false;
+    if (image_read(&l.kernel, 0, l.head, l.head_bytes, &e) == 0)
+        is = elf_is(&l) || bzimage_is(&l) ||
+             (multiboot_is(&l) && get16(l.head + 510) != 0xaa55); /* an MBR's signature */
+    image_close(&l.kernel);
+    return is;
+}

@@ -28,14 +28,14 @@ static const struct magic {
     {0, 8, "!<arch>\n", "ar archive or Debian package" TAKES},
     {0, 4, "PK\x03\x04", "zip archive" TAKES},
     {257, 5, "ustar", "tar archive" TAKES},
-    {0, 4, "QFI\xfb", "qcow2 disk image" TAKES},
+    {0, 4, "QFI\xfb", "qcow2 disk image; start it with --disk FILE,format=qcow2"},
     {0, 4, "\x27\x05\x19\x56", "U-Boot image" TAKES},
     {0, 4, "\xd0\x0d\xfe\xed", "device tree" TAKES},
     {0, 2, "#!", "script" TAKES},
     {0x38, 4, "ARMd", "64-bit ARM Linux kernel; this machine runs i386 kernels"},
     {0x24, 4, "\x18\x28\x6f\x01", "ARM Linux zImage; this machine runs i386 kernels"},
     {0, 2, "MZ", "PE or DOS executable without a Linux boot header" TAKES},
-    {510, 2, "\x55\xaa", "disk image or boot sector" TAKES},
+    {510, 2, "\x55\xaa", "disk image or boot sector; start it with --disk FILE"},
 };
 
 int unknown_image(const struct loading *l, struct err *e)

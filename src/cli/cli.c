@@ -67,35 +67,6 @@ int cmd_machines(int argc, char **argv)
     return cli_flush_stdout();
 }
 
-int cmd_help(int argc, char **argv)
-{
-    /* At most 23 lines of 79 columns: it fits a 24x80 screen with the prompt below it. */
-    puts("usage: ring3 run [OPTIONS] KERNEL    run a guest; its console is this terminal\n"
-         "       ring3 doctor | machines | version | --help\n"
-         "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF. Options of run:\n"
-         "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
-         "  --initrd FILE     initial RAM disk\n"
-         "  --append STRING   kernel command line, e.g. \"console=ttyS0\"\n"
-         "  --timeout D       stop after 30s, 500ms, 2m, ... with exit code 124\n"
-         "  --expect REGEX    stop with code 0 once a line of output matches; repeat it\n"
-         "                    for several matches in order. Guest ends before: code 125\n"
-         "  --fail-on REGEX   stop with code 121 once a line of output matches\n"
-         "  --reboot          let a guest that resets restart (else exit code 122)\n"
-         "  --engine NAME     how to run guest code: auto (default) or see `ring3 doctor`\n"
-         "  --board NAME      machine to be; see `ring3 machines`\n"
-         "  --clock KIND      guest time: real, or virtual (10 ns an instruction)\n"
-         "  --stats[=json]    numbers about the run on stderr at the end\n"
-         "  --trace EVENTS    print events on stderr: exits,exceptions,io,irq,blocks\n"
-         "  --dbt LIST        translator: window|flat,nochain,one,max=N,noadapt,trap,\n"
-         "                    count,trace-tables,check,nobmi2,nofsgsbase,perf-map\n"
-         "  --cache SIZE      room for the translator's code\n"
-         "On a terminal Ctrl-a x quits, s prints statistics, a sends Ctrl-a, h is help.\n"
-         "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
-         "121 --fail-on, 122 reset, 123 unsupported operation, 124 timeout, 125 ring3\n"
-         "failed or was killed, 126 host lacks something, 127 file not found.");
-    return cli_flush_stdout();
-}
-
 /* Descriptors 0 to 2 must be taken, or guest RAM might become "standard output". Standard input
  * and error may be missing; without standard output there is nothing to do. */
 static int check_descriptors(void)

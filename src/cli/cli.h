@@ -25,7 +25,8 @@ struct run_options {
     enum stats_form stats;
     uint32_t trace; /* TRACE_* */
     bool help;
-    bool snapshot;                   /* of all drives */
+    char decided[160]; /* what drives_settle() made of the argument, if that was not plain; or "" */
+    bool snapshot;     /* of all drives */
     char *drive_file[VM_MAX_DRIVES]; /* names that vm.drive[] points to; owned */
 };
 
@@ -38,7 +39,9 @@ int option_disk(struct run_options *o, const char *arg, struct err *e);
 int option_cdrom(struct run_options *o, const char *arg, struct err *e);
 int option_floppy(struct run_options *o, const char *arg, struct err *e);
 int option_snapshot(struct run_options *o, const char *arg, struct err *e);
-void drives_settle(struct run_options *o);
+/* The argument without an option, if there is one: a kernel, or a drive for the guest to start
+ * from. Then what concerns all drives. */
+int drives_settle(struct run_options *o, char *argument, struct err *e);
 
 /* "128M", "2G", "131072K", or a plain number of MiB. 0 or -EINVAL. */
 int parse_size(const char *text, uint64_t *bytes, struct err *e);

@@ -344,6 +344,8 @@ int cmd_run(int argc, char **argv)
     } else {
         on_exit(restore_at_exit, &r->term);
         crash_enter(&r->crash);
+        if (r->options.decided[0])
+            log_line(&r->log, LOG_INFO, "image", "%s", r->options.decided);
         code = run_guest(r);
         release(r);
         return code; /* r stays: the exit handler reads the terminal's state in it */

@@ -238,16 +238,14 @@ static int bad_option(int argc, char **argv, int value, struct err *e)
 static int check(struct run_options *o, int argc, char **argv, struct err *e)
 {
     const struct board_ops *b = o->vm.board;
-    if (optind >= argc)
-        return err_set(e, EINVAL, "no-kernel",
-                       "which kernel? usage: ring3 run [OPTIONS] KERNEL; see `ring3 --help`");
     if (optind + 1 < argc)
-        return err_set(e, EINVAL, "too-many-arguments",
-                       "one KERNEL, please: found \"%s\" and \"%s\"; quote what belongs to "
-                       "--append",
-                       argv[optind], argv[optind + 1]);
-    o->vm.kernel = argv[optind];
-    drives_settle(o);
+        return err_set(
+            e, EINVAL, "too-many-arguments",
+            "one KERNEL or IMAGE, please: found \"%s\" and \"%s\"; quote what belongs to "
+            "--append",
+            argv[optind], argv[optind + 1]);
+    if (drives_settle(o, optind < argc ? argv[optind] : NULL, e) < 0)
+        return -e->errnum;
     if (o->vm.ram_bytes < b->min_ram || o->vm.ram_bytes > b->max_ram)
         return err_set(e, EINVAL, "ram-size",
                        "board %s takes %" PRIu64 "M to %" PRIu64 "M of RAM; -m asks for %" PRIu64

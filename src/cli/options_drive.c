@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* --disk FILE[,word...], --cdrom, --floppy, --snapshot. A comma that belongs to the file's name is
- * written twice. */
+/* Drives on the command line: --disk FILE[,word...], --cdrom, --floppy, --snapshot, and an image in
+ * place of a kernel. A comma that belongs to the name behind an option is written twice. */
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "boot/boot.h"
 
 /* The file name in front of the words: doubled commas become one. *rest: behind the name and its
  * comma, or the end. NULL: no memory. */
@@ -25,12 +29,17 @@ static char *take_name(const char *arg, const char **rest)
     return name;
 }
 
+static int too_many(struct err *e)
+{
+    return err_set(e, EINVAL, "too-many-drives", "at most %d drives: --disk, --cdrom, --floppy",
+                   VM_MAX_DRIVES);
+}
+
 static struct drive_config *add_drive(struct run_options *o, const char *arg, const char **rest,
                                       struct err *e)
 {
     if (o->vm.drives == VM_MAX_DRIVES) {
-        err_set(e, EINVAL, "too-many-drives", "at most %d drives: --disk, --cdrom and --floppy",
-                VM_MAX_DRIVES);
+        too_many(e);
         return NULL;
     }
     unsigned n = o->vm.drives;
@@ -147,11 +156,109 @@ int option_snapshot(struct run_options *o, const char *arg, struct err *e)
     return 0;
 }
 
-void drives_settle(struct run_options *o)
+/* ---- the argument without an option ---------------------------------------------------------- */
+
+static const struct {
+    const char *suffix;
+    bool cdrom, qcow2;
+} suffixes[] = {
+    {".qcow2", false, true}, {".iso", true, false},  {".img", false, false}, {".ima", false, false},
+    {".raw", false, false},  {".vfd", false, false}, {".flp", false, false}, {".dsk", false, false},
+};
+
+/* Bytes of the floppy formats that drives of a PC read. */
+static const struct {
+    uint64_t bytes;
+    const char *name;
+} floppies[] = {
+    {1440 * KIB, "1.44M"}, {2880 * KIB, "2.88M"}, {1200 * KIB, "1.2M"}, {720 * KIB, "720K"}};
+
+static const char *floppy_format(const char *path)
 {
+    struct stat st;
+    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+        return NULL;
+    for (unsigned i = 0; i < ARRAY_LEN(floppies); i++)
+        if ((uint64_t)st.st_size == floppies[i].bytes)
+            return floppies[i].name;
+    return NULL;
+}
+
+/* Row of suffixes[], or -1. */
+static int find_suffix(const char *path)
+{
+    size_t n = strlen(path);
+    for (unsigned i = 0; i < ARRAY_LEN(suffixes); i++) {
+        size_t m = strlen(suffixes[i].suffix);
+        if (n >= m && strcasecmp(path + n - m, suffixes[i].suffix) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+static bool is_block_device_or_uri(const char *path)
+{
+    struct stat st;
+    return !strncmp(path, "nbd", 3) ? strstr(path, "://") != NULL
+                                    : stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
+static void decide_drive(struct run_options *o, struct drive_config *d, const char *argument,
+                         int suffix)
+{
+    const char *floppy = suffix >= 0 && !suffixes[suffix].cdrom && !suffixes[suffix].qcow2
+                             ? floppy_format(argument)
+                             : NULL;
+    const char *what = "a disk";
+    if (floppy) {
+        d->interface = DRIVE_FLOPPY;
+        what = "a floppy, by its size of ";
+    } else if (suffix >= 0 && suffixes[suffix].cdrom) {
+        d->cdrom = d->image.read_only = true;
+        what = "a CD, by its name";
+    } else if (suffix >= 0 && suffixes[suffix].qcow2) {
+        what = "a qcow2 disk, by its name";
+    } else if (suffix >= 0) {
+        what = "a raw disk, by its name";
+    }
+    snprintf(o->decided, sizeof o->decided, "%.*s: taken for %s%s", 100, argument, what,
+             floppy ? floppy : "");
+}
+
+/* A kernel is known by its contents; other files by their names, since a guest may have
+ * written what is in them. The drive becomes the first of its kind. */
+static int take_argument(struct run_options *o, char *argument, struct err *e)
+{
+    int suffix = find_suffix(argument);
+    if ((suffix < 0 && !is_block_device_or_uri(argument)) || boot_is_kernel(argument)) {
+        o->vm.kernel = argument;
+        return 0;
+    }
+    if (o->vm.drives == VM_MAX_DRIVES)
+        return too_many(e);
+    memmove(o->vm.drive + 1, o->vm.drive, o->vm.drives * sizeof o->vm.drive[0]);
+    o->vm.drives++;
+    o->vm.drive[0] = (struct drive_config){.image.file = argument};
+    decide_drive(o, &o->vm.drive[0], argument, suffix);
+    if (!o->vm.boot[0])
+        o->vm.boot[0] = o->vm.drive[0].cdrom                       ? BOOT_CDROM
+                        : o->vm.drive[0].interface == DRIVE_FLOPPY ? BOOT_FLOPPY
+                                                                   : BOOT_DISK;
+    return 0;
+}
+
+int drives_settle(struct run_options *o, char *argument, struct err *e)
+{
+    if (!argument && !o->vm.drives)
+        return err_set(e, EINVAL, "no-kernel",
+                       "which kernel or disk? usage: ring3 run [OPTIONS] [KERNEL|IMAGE]; see "
+                       "`ring3 --help`");
+    if (argument && take_argument(o, argument, e) < 0)
+        return -e->errnum;
     for (unsigned i = 0; i < o->vm.drives; i++)
         if (o->snapshot && !o->vm.drive[i].image.read_only)
             o->vm.drive[i].image.snapshot = true;
+    return 0;
 }
 
 void run_options_free(struct run_options *o)

@@ -13,6 +13,7 @@ import pty
 import re
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,11 +230,51 @@ def options():
         text = one_line(ring3(*args), 125, identifier)
         if identifier in ('unknown-option', 'unknown-command'):
             check('--help' in text, text)
-    for args in (('run', '--help'), ('--help',), ('help',), ('run', GUEST, '-h')):
+    one_line(ring3('help', 'cooking'), 125, 'unknown-topic')
+    for args in (('run', '--help'), ('--help',), ('help',), ('run', GUEST, '-h'),
+                 ('help', 'disks'), ('help', 'translator')):
         r = ring3(*args)
         lines = r.stdout.decode().splitlines()
-        check(r.returncode == 0 and r.stderr == b'' and lines[0].startswith('usage:'), r)
+        check(r.returncode == 0 and r.stderr == b'', r)
+        check(lines[0].startswith('usage:') or len(args) == 2, r)
         check(len(lines) <= 23 and max(map(len, lines)) <= 79, len(lines), max(map(len, lines)))
+
+
+def drives():
+    """Options that name drives, and what an image in place of a kernel is taken for."""
+    with tempfile.TemporaryDirectory() as folder:
+        def make(name, size, head=b''):
+            path = os.path.join(folder, name)
+            with open(path, 'wb') as f:
+                f.write(head)
+                f.truncate(size)
+            return path
+        disk = make('a,b.img', 1 << 20)
+        doubled = disk.replace(',', ',,')
+        check(ring3('run', '--disk', doubled + ',if=ide,unsafe', '--cdrom', '', do='o').returncode == 0)
+        for args, code, identifier in (
+                (('--disk', disk), 125, 'bad-option'), (('--disk', ''), 125, 'bad-option'),
+                (('--disk', doubled + ',fast'), 125, 'bad-option'),
+                (('--disk', folder + '/none'), 127, 'disk-missing'),
+                (('--disk', folder), 125, 'disk-unreadable'),
+                (('--disk', make('empty.img', 0)), 125, 'disk-empty'),
+                (('--disk', make('q.img', 4096, b'QFI\xfb')), 125, 'disk-format'),
+                (('--floppy', '') * 9, 125, 'too-many-drives')):
+            one_line(ring3('run', *args, GUEST), code, identifier)
+        text = ring3('run', '--disk', doubled, '--disk', doubled, GUEST).stderr
+        check(b'disk-locked' in text, text)
+        grub = b'\0' * 510 + b'\x55\xaa' + b'\0' * 8 + bytes.fromhex('02b0ad1b00000000fe4f52e4')
+        for name, size, head, what in (
+                ('f.img', 1474560, b'', b'floppy, by its size of 1.44M'),
+                ('d.img', 1474561, b'', b'raw disk'), ('mbr.img', 1 << 20, grub, b'raw disk'),
+                ('c.ISO', 1 << 20, b'', b'CD, by its name'),
+                ('x.qcow2', 1474560, b'', b'qcow2 disk')):
+            text = ring3('run', '--timeout', '1s', make(name, size, head)).stderr
+            check(b'[image]' in text and what in text, name, text)
+        kernel = os.path.join(folder, 'kernel.img')
+        shutil.copy(GUEST, kernel)
+        r = ring3('run', kernel)
+        check(r.stdout.startswith(GREETING) and b'[image]' not in r.stderr, r)
 
 
 def commands():

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* `ring3 help [TOPIC]`: pages of at most 23 lines of 79 columns, so that each fits a 24x80 screen
+ * with the prompt below it. A new topic is a row of the table. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char overview[] =
+    "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
+    "       ring3 doctor | machines | version | help [TOPIC]\n"
+    "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
+    "CD or floppy to start from. TOPIC: disks, translator. Options of run:\n"
+    "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
+    "  --initrd FILE     initial RAM disk\n"
+    "  --append STRING   kernel command line, e.g. \"console=ttyS0\"\n"
+    "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
+    "  --timeout D       stop after 30s, 500ms, 2m, ... with exit code 124\n"
+    "  --expect REGEX    stop with code 0 once a line of output matches; repeat it\n"
+    "                    for several matches in order. Guest ends before: code 125\n"
+    "  --fail-on REGEX   stop with code 121 once a line of output matches\n"
+    "  --reboot          let a guest that resets restart (else exit code 122)\n"
+    "  --engine NAME     how to run guest code: auto (default) or see `ring3 doctor`\n"
+    "  --board NAME      machine to be; see `ring3 machines`\n"
+    "  --clock KIND      guest time: real, or virtual (10 ns an instruction)\n"
+    "  --stats[=json]    numbers about the run on stderr at the end\n"
+    "  --trace EVENTS    print events on stderr: exits,exceptions,io,irq,blocks\n"
+    "  --dbt LIST, --cache SIZE    the translator; see `ring3 help translator`\n"
+    "On a terminal Ctrl-a x quits, s prints statistics, a sends Ctrl-a, h is help.\n"
+    "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
+    "121 --fail-on, 122 reset, 123 unsupported operation, 124 timeout, 125 ring3\n"
+    "failed or was killed, 126 host lacks something, 127 file not found.";
+
+static const char disks[] =
+    "Disks, CDs and floppies of `ring3 run`, at most 8 in all:\n"
+    "  --disk FILE[,WORD...]   a disk; words:\n"
+    "      if=virtio, if=ide     how the guest sees it\n"
+    "      format=raw|qcow2      what FILE is; else .qcow2 by its name, all others raw\n"
+    "      ro                    the guest cannot write to it\n"
+    "      snapshot              writes are thrown away at the end\n"
+    "      unsafe                what the guest flushes may be lost in a power loss\n"
+    "  --cdrom FILE            a CD; an empty name is a drive without one\n"
+    "  --floppy FILE           a floppy disk; likewise\n"
+    "  --snapshot              as if every writable drive said snapshot\n"
+    "FILE is a file or a block device. A comma in its name is written twice.\n"
+    "\n"
+    "In place of a KERNEL, a FILE in .img, .raw, .qcow2 or .iso is a drive to boot:\n"
+    ".iso a CD, .img of a floppy's size a floppy, all else a disk.";
+
+static const char translator[] =
+    "The translator, engine dbt:\n"
+    "  --cache SIZE      room for its code: 1M to 512M (32M)\n"
+    "  --dbt LIST        words with commas between:\n"
+    "      window, flat, auto       how code reaches memory\n"
+    "      nochain, one, max=N      no jumps between translations; 1 or N guest\n"
+    "                               instructions in each\n"
+    "      noadapt, trap            keep faulting accesses; leave code for cli, sti\n"
+    "      trace-tables             see stores to page tables at once\n"
+    "      nobmi2, nofsgsbase       as if the host lacked them\n"
+    "      check                    stop at generated code that must not be\n"
+    "      count                    count all instructions, for --stats\n"
+    "      perf-map                 write /tmp/perf-PID.map for perf";
+
+static const struct topic {
+    const char *name, *text;
+} topics[] = {
+    {"disks", disks},
+    {"translator", translator},
+};
+
+int cmd_help(int argc, char **argv)
+{
+    if (argc < 2) {
+        puts(overview);
+        return cli_flush_stdout();
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(topics); i++)
+        if (!strcmp(argv[1], topics[i].name)) {
+            puts(topics[i].text);
+            return cli_flush_stdout();
+        }
+    struct err e;
+    err_set(&e, EINVAL, "unknown-topic", "there is no help about \"%s\"; `ring3 help` lists topics",
+            argv[1]);
+    return cli_error(&e);
+}
