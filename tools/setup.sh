@@ -22,6 +22,7 @@ ninja-build    build system
 pkgconf        finds the libraries
 libzydis-dev   x86 instruction decoder
 libslirp-dev   network without privileges
+seabios        firmware that starts disks, CDs and floppies
 '
 check_needs="$demo_needs
 libcmocka-dev  unit tests

@@ -21,7 +21,8 @@ enum {
     TRACE_EXCEPTIONS = 1 << 1,
     TRACE_IO = 1 << 2,
     TRACE_IRQ = 1 << 3,
-    TRACE_BLOCKS = 1 << 4, /* each translation an engine makes: guest and host code */
+    TRACE_BLOCKS = 1 << 4,   /* each translation an engine makes: guest and host code */
+    TRACE_FIRMWARE = 1 << 5, /* what firmware says about itself; kept by debug/trace.c */
 };
 
 /* Bits of vcpu.attention: why the processor should look up between two instructions. */

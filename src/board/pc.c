@@ -6,18 +6,18 @@
  *   ports        20 a0 4d0 i8259   40 61 i8254   60 64 i8042   70 mc146818   80 POST   92 A20
  *                e9 debug console  f0 FPU error  f4 debug exit  3f8 com1  600 ACPI  cf8 PCI
  *
- * No firmware runs: pc_boot.c leaves memory, chips and processor as a BIOS and a boot loader
- * would. Left out: video, disks, floppy, DMA controllers, second serial port. */
+ * Either firmware runs (pc_firmware.c), or pc_boot.c leaves memory, chips and processor as a BIOS
+ * and a boot loader would. Left out: video, disks, floppy, DMA controllers, second serial port. */
 #include "board/pc.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "board/boards.h"
+#include "board/pc_firmware.h"
 #include "ring3/devices/acpi_pm.h"
 #include "ring3/devices/debug_exit.h"
 #include "ring3/devices/debugcon.h"
-#include "ring3/devices/i440fx.h"
 #include "ring3/devices/i8042.h"
 #include "ring3/devices/i8254.h"
 #include "ring3/devices/i8259.h"
@@ -180,7 +180,11 @@ static int build_pci(struct pc *pc, struct err *e)
     if (!pc->pci_host)
         return -e->errnum;
     struct pci_host *pci = pci_host_of(pc->pci_host);
-    if (!add(pc, i440fx_new(pci, e)))
+    struct i440fx_config north;
+    int r = pc_firmware_memory(pc, &north, e);
+    if (r < 0)
+        return r;
+    if (!add(pc, i440fx_new(pci, &north, e)))
         return -e->errnum;
     struct piix4_wiring w = {.route = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
                              .pm_base = ACPI_PM_BASE};
@@ -215,8 +219,8 @@ static int pc_build(struct vm *vm, struct err *e)
     vm_add_device(vm, &pc->dev);
 
     int (*const steps[])(struct pc *, struct err *) = {
-        build_processor, build_interrupts,  build_classic_chips,
-        build_pci,       build_debug_ports, pc_boot,
+        build_processor,   build_interrupts, build_classic_chips, build_pci, build_debug_ports,
+        pc_firmware_build, pc_boot,
     };
     int r = build_memory(vm, e);
     for (unsigned i = 0; i < ARRAY_LEN(steps) && r == 0; i++)
@@ -229,11 +233,12 @@ static int pc_reset(struct vm *vm, struct err *e)
 {
     struct pc *pc = vm->board_state;
     uint64_t ram = vm->config.ram_bytes;
+    /* The host bridge's reset puts back what is behind shadow RAM. */
+    phys_remap(vm->mem, PC_ROM_START, PHYS_RAM, PC_ROM_START, PC_HIGH_START - PC_ROM_START);
+    phys_zero(vm->mem, 0, PC_LOW_END);
+    phys_zero(vm->mem, PC_ROM_START, ram - PC_ROM_START);
     for (struct device *d = vm->devices; d; d = d->next)
         d->ops->reset(d);
-    phys_zero(vm->mem, 0, PC_LOW_END);
-    if (ram > PC_HIGH_START)
-        phys_zero(vm->mem, PC_HIGH_START, ram - PC_HIGH_START);
     x86_isa.reset(vm->vcpu);
     return pc_boot(pc, e);
 }

@@ -11,7 +11,9 @@
  *
  *   0        RAM                          0xa0000   video memory window: nothing
  *   0xc0000  ROM: ACPI tables, else zero  1 MiB     RAM up to -m
- *   RAM end  nothing, PCI windows                                                    */
+ *   RAM end  nothing, PCI windows
+ *
+ * With firmware: 0xc0000 is nothing, 0xe0000 and the end of 4 GiB the BIOS (pc_firmware.c). */
 #define PC_EBDA       0x9fc00u /* extended BIOS data area: end of low RAM for the guest */
 #define PC_LOW_END    0xa0000u
 #define PC_ROM_START  0xc0000u
@@ -20,10 +22,11 @@
 #define PC_MAX_RAM    (3 * GIB)   /* above lie PCI windows, */
 #define PC_PCI_END    0xfec00000u /* then interrupt controllers and firmware */
 
-/* Where PCI interrupts A to D go; level-triggered, as is the ACPI interrupt. */
+/* Where PCI interrupts A to D go, as SeaBIOS sets them, too; level-triggered, as is the ACPI
+ * interrupt. */
 #define PC_PIRQ_A 10
-#define PC_PIRQ_B 11
-#define PC_PIRQ_C 10
+#define PC_PIRQ_B 10
+#define PC_PIRQ_C 11
 #define PC_PIRQ_D 11
 
 /* Devices of PCI bus 0. */
@@ -45,8 +48,13 @@ struct pc {
     struct x86_vcpu *cpu;
     struct dev_host host;
     struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4;
+    struct device *fw_cfg;     /* NULL without firmware */
     struct irq_line fpu_error; /* interrupt 13 */
 };
+
+/* What ACPI tables say about this machine. */
+struct acpi_config;
+void pc_acpi_config(const struct pc *pc, struct acpi_config *c);
 
 /* Do what a BIOS and a boot loader do: tables, kernel, processor state. Devices and processor are
  * freshly reset. Build time and vCPU thread. */

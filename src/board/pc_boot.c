@@ -6,7 +6,7 @@
  * and base memory size), CMOS memory sizes, trigger modes of the interrupt controller (PCI and
  * ACPI interrupts are levels), ACPI tables, and A20 on. Left out: interrupt vectors and
  * services; what calls them needs real firmware. */
-#include "board/pc.h"
+#include "board/pc_firmware.h"
 
 #include "boot/acpi_tables.h"
 #include "isa/x86/trap.h"
@@ -32,6 +32,16 @@ static size_t make_memory_map(uint64_t ram, struct boot_e820 map[4])
     return n;
 }
 
+void pc_acpi_config(const struct pc *pc, struct acpi_config *c)
+{
+    *c = (struct acpi_config){
+        .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1,
+        .pirq = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
+        .pci_start = PC_MAX_RAM,
+        .pci_end = PC_PCI_END,
+    };
+}
+
 static int leave_bios_traces(struct pc *pc, struct err *e)
 {
     struct vm *vm = pc->vm;
@@ -46,12 +56,8 @@ static int leave_bios_traces(struct pc *pc, struct err *e)
     mc146818_set_cmos(pc->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_MOUSE);
     bus_write(vm->pio, PORT_ELCR_HIGH, 1, level >> 8);
     x86_set_a20(pc->cpu, true);
-    struct acpi_config acpi = {
-        .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1,
-        .pirq = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
-        .pci_start = PC_MAX_RAM,
-        .pci_end = PC_PCI_END,
-    };
+    struct acpi_config acpi;
+    pc_acpi_config(pc, &acpi);
     return acpi_tables_load(vm->mem, &acpi, e);
 }
 
@@ -84,6 +90,10 @@ int pc_boot(struct pc *pc, struct err *e)
                                .map = map,
                                .map_count = make_memory_map(c->ram_bytes, map)};
     struct boot_plan plan;
+    if (pc_has_firmware(pc)) {
+        pc_firmware_start(pc);
+        return 0;
+    }
     int r = leave_bios_traces(pc, e);
     if (r == 0)
         r = boot_load(&req, &plan, e);

@@ -20,7 +20,6 @@
 
 #define OEM_ID        "RING3 "
 #define OEM_TABLE     "RING3PC "
-#define RSDP_BYTES    20
 #define HEADER_BYTES  36
 #define FACS_BYTES    64
 #define FADT_BYTES    244
@@ -28,8 +27,7 @@
 
 /* Places within the area; the FACS must be 64-byte aligned. */
 enum { AT_RSDP = 0x00, AT_RSDT = 0x20, AT_FACS = 0x80, AT_FADT = 0x100, AT_DSDT = 0x200 };
-#define IMAGE_BYTES 0x2000u /* all tables together */
-_Static_assert(IMAGE_BYTES <= ACPI_TABLES_BYTES, "tables fit");
+_Static_assert(ACPI_BLOCK_BYTES <= ACPI_TABLES_BYTES, "tables fit");
 
 /* FADT fields. */
 enum {
@@ -86,8 +84,11 @@ static uint8_t checksum(const uint8_t *p, size_t n)
     return (uint8_t)-sum;
 }
 
-static void header(uint8_t *p, const char *signature, uint32_t bytes, uint8_t revision)
+static void header(struct acpi_block *b, unsigned at, const char *signature, uint32_t bytes,
+                   uint8_t revision)
 {
+    uint8_t *p = b->bytes + at;
+
     memcpy(p, signature, 4);
     put(p + 4, bytes, 4);
     p[8] = revision;
@@ -96,7 +97,19 @@ static void header(uint8_t *p, const char *signature, uint32_t bytes, uint8_t re
     put(p + 24, 1, 4);
     memcpy(p + 28, "RNG3", 4);
     put(p + 32, 1, 4);
-    p[9] = checksum(p, bytes);
+    p[ACPI_TABLE_SUM] = checksum(p, bytes);
+    if (b->tables == ACPI_MAX_TABLES)
+        BUG("too many ACPI tables");
+    b->table[b->tables++] = (struct acpi_table){(uint16_t)at, (uint16_t)bytes};
+}
+
+/* At offset `at`: the address of what is at offset `to`. */
+static void pointer(struct acpi_block *b, unsigned at, unsigned bytes, unsigned to)
+{
+    put(b->bytes + at, (uint64_t)b->base + to, bytes);
+    if (b->pointers == ACPI_MAX_POINTERS)
+        BUG("too many pointers in ACPI tables");
+    b->pointer[b->pointers++] = (struct acpi_pointer){(uint16_t)at, (uint8_t)bytes};
 }
 
 /* Generic address structure: a port of the given width. */
@@ -108,18 +121,20 @@ static void port_address(uint8_t *p, uint16_t port, unsigned bits)
     put(p + 4, port, 8);
 }
 
-static void build_rsdp(uint8_t *p)
+static void build_rsdp(struct acpi_block *b)
 {
+    uint8_t *p = b->bytes + AT_RSDP;
+
     memcpy(p, "RSD PTR ", 8);
     memcpy(p + 9, OEM_ID, 6);
-    put(p + 16, ACPI_TABLES_GPA + AT_RSDT, 4);
-    p[8] = checksum(p, RSDP_BYTES);
+    pointer(b, AT_RSDP + 16, 4, AT_RSDT);
+    p[ACPI_RSDP_SUM] = checksum(p, ACPI_RSDP_BYTES);
 }
 
-static void build_rsdt(uint8_t *p)
+static void build_rsdt(struct acpi_block *b)
 {
-    put(p + HEADER_BYTES, ACPI_TABLES_GPA + AT_FADT, 4); /* FACS and DSDT hang off the FADT */
-    header(p, "RSDT", HEADER_BYTES + 4, 1);
+    pointer(b, AT_RSDT + HEADER_BYTES, 4, AT_FADT); /* FACS and DSDT hang off the FADT */
+    header(b, AT_RSDT, "RSDT", HEADER_BYTES + 4, 1);
 }
 
 static void build_facs(uint8_t *p)
@@ -129,8 +144,9 @@ static void build_facs(uint8_t *p)
     p[32] = 1; /* version */
 }
 
-static void build_fadt(uint8_t *p, const struct acpi_config *c)
+static void build_fadt(struct acpi_block *b, const struct acpi_config *c)
 {
+    uint8_t *p = b->bytes + AT_FADT;
     unsigned arch = ARCH_LEGACY_DEVICES;
 
     if (c->chips & (ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE))
@@ -139,8 +155,8 @@ static void build_fadt(uint8_t *p, const struct acpi_config *c)
         arch |= ARCH_NO_VGA;
     if (!(c->chips & ACPI_HAS_RTC))
         arch |= ARCH_NO_RTC;
-    put(p + FADT_FACS, ACPI_TABLES_GPA + AT_FACS, 4); /* its 64-bit twin must then be 0 */
-    put(p + FADT_DSDT, ACPI_TABLES_GPA + AT_DSDT, 4);
+    pointer(b, AT_FADT + FADT_FACS, 4, AT_FACS); /* its 64-bit twin must then be 0 */
+    pointer(b, AT_FADT + FADT_DSDT, 4, AT_DSDT);
     put(p + FADT_SCI_INT, ACPI_SCI_IRQ, 2);
     put(p + FADT_SMI_CMD, ACPI_SMI_PORT, 4);
     p[FADT_ACPI_ENABLE] = ACPI_SMI_ENABLE;
@@ -159,11 +175,11 @@ static void build_fadt(uint8_t *p, const struct acpi_config *c)
         FLAG_WBINVD | FLAG_C1 | FLAG_NO_SLEEP_BUTTON | FLAG_NO_RTC_WAKE | FLAG_RESET, 4);
     port_address(p + FADT_RESET_REG, PCI_RESET_PORT, 8);
     p[FADT_RESET_VALUE] = PCI_RESET_VALUE;
-    put(p + FADT_X_DSDT, ACPI_TABLES_GPA + AT_DSDT, 8);
+    pointer(b, AT_FADT + FADT_X_DSDT, 8, AT_DSDT);
     port_address(p + FADT_X_PM1A_EVT, ACPI_PM_BASE + ACPI_PM1_EVENT, 32);
     port_address(p + FADT_X_PM1A_CNT, ACPI_PM_BASE + ACPI_PM1_CONTROL, 16);
     port_address(p + FADT_X_PM_TMR, ACPI_PM_BASE + ACPI_PM_TIMER, 32);
-    header(p, "FACP", FADT_BYTES, FADT_REVISION);
+    header(b, AT_FADT, "FACP", FADT_BYTES, FADT_REVISION);
 }
 
 /* ---- DSDT ------------------------------------------------------------------------------------ */
@@ -246,9 +262,10 @@ static void put_pci(struct aml *a, const struct acpi_config *c)
     aml_end(a, pci);
 }
 
-static int build_dsdt(uint8_t *p, size_t room, const struct acpi_config *c)
+static int build_dsdt(struct acpi_block *b, const struct acpi_config *c)
 {
-    struct aml a = {.p = p, .used = HEADER_BYTES, .room = room};
+    struct aml a = {
+        .p = b->bytes + AT_DSDT, .used = HEADER_BYTES, .room = ACPI_BLOCK_BYTES - AT_DSDT};
 
     aml_name(&a, "_S5_");
     size_t s5 = aml_begin_package(&a, 4);
@@ -262,21 +279,27 @@ static int build_dsdt(uint8_t *p, size_t room, const struct acpi_config *c)
     aml_end(&a, sb);
     if (a.full)
         return -ENOSPC;
-    header(p, "DSDT", (uint32_t)a.used, 1); /* revision 1: integers have 32 bits */
+    header(b, AT_DSDT, "DSDT", (uint32_t)a.used, 1); /* revision 1: integers have 32 bits */
     return 0;
+}
+
+void acpi_tables_build(struct acpi_block *b, uint32_t base, const struct acpi_config *c)
+{
+    *b = (struct acpi_block){.base = base};
+    build_rsdp(b);
+    build_rsdt(b);
+    build_facs(b->bytes + AT_FACS);
+    build_fadt(b, c);
+    if (build_dsdt(b, c) < 0)
+        BUG("the DSDT does not fit");
 }
 
 int acpi_tables_load(struct phys *mem, const struct acpi_config *c, struct err *e)
 {
-    uint8_t image[IMAGE_BYTES] = {0};
+    struct acpi_block b;
 
-    build_rsdp(image + AT_RSDP);
-    build_rsdt(image + AT_RSDT);
-    build_facs(image + AT_FACS);
-    build_fadt(image + AT_FADT, c);
-    if (build_dsdt(image + AT_DSDT, sizeof image - AT_DSDT, c) < 0)
-        BUG("the DSDT does not fit");
-    if (phys_load(mem, ACPI_TABLES_GPA, image, sizeof image) < 0)
+    acpi_tables_build(&b, ACPI_TABLES_GPA, c);
+    if (phys_load(mem, ACPI_TABLES_GPA, b.bytes, sizeof b.bytes) < 0)
         return err_set(e, EINVAL, "memory-map", "no memory at 0x%x for the ACPI tables",
                        ACPI_TABLES_GPA);
     return 0;

@@ -26,8 +26,32 @@ struct acpi_config {
     uint64_t pci_start, pci_end;
 };
 
-/* Write RSDP, RSDT, FADT, FACS and DSDT; ports and commands are those of the acpi_pm and pci
- * devices. The area must be memory (ROM will do). */
+/* All tables as one block: RSDP, RSDT, FADT, FACS, DSDT; ports
+ * and commands are those of the acpi_pm and pci devices. A pointer holds base plus the offset of
+ * what it points to. Who moves the block adjusts the pointers, then the checksums. */
+#define ACPI_BLOCK_BYTES  0x2000u
+#define ACPI_BLOCK_ALIGN  64u
+#define ACPI_MAX_POINTERS 24
+#define ACPI_MAX_TABLES   12
+#define ACPI_RSDP_BYTES   20u /* at the start of the block; pointer 0 is its own */
+#define ACPI_RSDP_SUM     8u  /* its checksum, of ACPI_RSDP_BYTES */
+#define ACPI_TABLE_SUM    9u  /* checksum of any other table, of all of it */
+
+struct acpi_block {
+    uint8_t bytes[ACPI_BLOCK_BYTES];
+    uint32_t base;
+    struct acpi_pointer {
+        uint16_t at;
+        uint8_t bytes; /* 4 or 8 */
+    } pointer[ACPI_MAX_POINTERS];
+    struct acpi_table { /* those with a checksum, without the RSDP */
+        uint16_t at, bytes;
+    } table[ACPI_MAX_TABLES];
+    unsigned pointers, tables;
+};
+void acpi_tables_build(struct acpi_block *b, uint32_t base, const struct acpi_config *c);
+
+/* Build them for ACPI_TABLES_GPA and write them there; the area must be memory (ROM will do). */
 int acpi_tables_load(struct phys *mem, const struct acpi_config *c, struct err *e);
 
 #endif

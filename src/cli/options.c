@@ -183,6 +183,24 @@ static int set_reboot(struct run_options *o, const char *arg, struct err *e)
     return 0;
 }
 
+static int set_firmware(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.firmware = true;
+    return 0;
+}
+
+static int set_bios(struct run_options *o, const char *arg, struct err *e)
+{
+    o->vm.firmware = true;
+    o->vm.bios = arg;
+    return 0;
+}
+
+static int set_boot(struct run_options *o, const char *arg, struct err *e)
+{
+    return parse_boot_order(arg, o->vm.boot, e);
+}
+
 static int set_help(struct run_options *o, const char *arg, struct err *e)
 {
     o->help = true;
@@ -196,25 +214,17 @@ static const struct row {
     int has_arg;
     int (*set)(struct run_options *o, const char *arg, struct err *e);
 } rows[] = {
-    {"mem", required_argument, set_ram},
-    {"initrd", required_argument, set_initrd},
-    {"append", required_argument, set_append},
-    {"engine", required_argument, set_engine},
-    {"board", required_argument, set_board},
-    {"timeout", required_argument, set_timeout},
-    {"expect", required_argument, add_expect},
-    {"fail-on", required_argument, add_fail_on},
-    {"stats", optional_argument, set_stats},
-    {"trace", required_argument, set_trace},
-    {"clock", required_argument, set_clock},
-    {"reboot", no_argument, set_reboot},
-    {"dbt", required_argument, set_dbt},
-    {"cache", required_argument, set_cache},
-    {"disk", required_argument, option_disk},
-    {"cdrom", required_argument, option_cdrom},
-    {"floppy", required_argument, option_floppy},
-    {"snapshot", no_argument, option_snapshot},
-    {"help", no_argument, set_help},
+    {"mem", required_argument, set_ram},          {"initrd", required_argument, set_initrd},
+    {"append", required_argument, set_append},    {"engine", required_argument, set_engine},
+    {"board", required_argument, set_board},      {"timeout", required_argument, set_timeout},
+    {"expect", required_argument, add_expect},    {"fail-on", required_argument, add_fail_on},
+    {"stats", optional_argument, set_stats},      {"trace", required_argument, set_trace},
+    {"clock", required_argument, set_clock},      {"reboot", no_argument, set_reboot},
+    {"dbt", required_argument, set_dbt},          {"cache", required_argument, set_cache},
+    {"disk", required_argument, option_disk},     {"cdrom", required_argument, option_cdrom},
+    {"floppy", required_argument, option_floppy}, {"snapshot", no_argument, option_snapshot},
+    {"firmware", no_argument, set_firmware},      {"bios", required_argument, set_bios},
+    {"boot", required_argument, set_boot},        {"help", no_argument, set_help},
 };
 
 static int bad_option(int argc, char **argv, int value, struct err *e)

@@ -249,7 +249,7 @@ static int take_argument(struct run_options *o, char *argument, struct err *e)
 
 int drives_settle(struct run_options *o, char *argument, struct err *e)
 {
-    if (!argument && !o->vm.drives)
+    if (!argument && !o->vm.drives && !o->vm.firmware)
         return err_set(e, EINVAL, "no-kernel",
                        "which kernel or disk? usage: ring3 run [OPTIONS] [KERNEL|IMAGE]; see "
                        "`ring3 --help`");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers with units on the command line. */
+/* Values on the command line: numbers with units, the order of drives. */
 #include "cli/cli.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 struct unit {
@@ -57,4 +58,66 @@ int parse_duration(const char *text, uint64_t *ns, struct err *e)
                        "like 30s or 2m",
                        text);
     return 0;
+}
+
+static const struct boot_word {
+    char letter; /* as in drive letters, with n left out: there is no network ROM */
+    const char *word;
+    enum boot_device device;
+} boot_words[] = {
+    {'a', "floppy", BOOT_FLOPPY},
+    {'c', "disk", BOOT_DISK},
+    {'d', "cdrom", BOOT_CDROM},
+};
+
+/* The device that n characters name; BOOT_NONE if they name none. */
+static enum boot_device find_word(const char *text, size_t n)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(boot_words); i++)
+        if (strlen(boot_words[i].word) == n && strncasecmp(boot_words[i].word, text, n) == 0)
+            return boot_words[i].device;
+    return BOOT_NONE;
+}
+
+static enum boot_device find_letter(char letter)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(boot_words); i++)
+        if (boot_words[i].letter == tolower((unsigned char)letter))
+            return boot_words[i].device;
+    return BOOT_NONE;
+}
+
+/* Put a device behind those that are there. False if it is none, or there already. */
+static bool append_device(enum boot_device order[VM_MAX_BOOT], unsigned *count,
+                          enum boot_device device)
+{
+    for (unsigned i = 0; i < *count; i++)
+        if (order[i] == device)
+            return false;
+    if (device == BOOT_NONE || *count == VM_MAX_BOOT)
+        return false;
+    order[(*count)++] = device;
+    return true;
+}
+
+int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], struct err *e)
+{
+    size_t first = strcspn(text, ",");
+    bool words = text[first] || find_word(text, first) != BOOT_NONE, good = *text;
+    unsigned count = 0;
+
+    memset(order, 0, VM_MAX_BOOT * sizeof *order);
+    for (const char *at = text; *at && good;) {
+        size_t n = words ? strcspn(at, ",") : 1;
+        good = append_device(order, &count, words ? find_word(at, n) : find_letter(*at));
+        at += n;
+        if (good && words && *at == ',')
+            good = *++at;
+    }
+    if (good)
+        return 0;
+    return err_set(e, EINVAL, "bad-option",
+                   "--boot takes floppy, disk and cdrom in the order they are to be tried, with "
+                   "commas between, or their letters a, c and d; not \"%s\"",
+                   text);
 }

@@ -6,6 +6,7 @@
  *   irq    the processor's interrupt controller is replaced by one that prints what it acks
  *   exits, exceptions   the run loop and the ISA look at vcpu.trace
  *   blocks  a translating engine looks at it
+ *   firmware  port 0x402 is there, to which SeaBIOS writes its debug output
  *
  * Devices still see the real buses. The tracing bus splits nothing (1 to 8 bytes pass). */
 #include "debug/trace.h"
@@ -20,8 +21,12 @@ static const struct {
     uint32_t bit;
 } event_names[] = {
     {"exits", TRACE_EXITS}, {"exceptions", TRACE_EXCEPTIONS}, {"io", TRACE_IO},
-    {"irq", TRACE_IRQ},     {"blocks", TRACE_BLOCKS},
+    {"irq", TRACE_IRQ},     {"blocks", TRACE_BLOCKS},         {"firmware", TRACE_FIRMWARE},
 };
+
+/* Bochs' information port. A read tells SeaBIOS that somebody listens. */
+#define FIRMWARE_PORT  0x402
+#define FIRMWARE_READS 0xe9
 
 struct traced_bus {
     struct vcpu *v;
@@ -33,6 +38,8 @@ struct trace {
     struct vcpu *v;
     struct traced_bus mmio, pio;
     struct intc intc;
+    char line[160]; /* of firmware's, so far */
+    size_t line_bytes;
 };
 
 int trace_parse(const char *list, uint32_t *events, struct err *e)
@@ -46,14 +53,14 @@ int trace_parse(const char *list, uint32_t *events, struct err *e)
         if (!bit)
             return err_set(e, EINVAL, "unknown-event",
                            "--trace knows no event \"%.*s\"; it knows exits, exceptions, io, "
-                           "irq and blocks",
+                           "irq, blocks and firmware",
                            (int)n, list);
         *events |= bit;
         list += n + (list[n] == ',');
     }
     return *events ? 0
                    : err_set(e, EINVAL, "unknown-event",
-                             "--trace needs events: exits, exceptions, io, irq, blocks");
+                             "--trace needs events: exits, exceptions, io, irq, blocks, firmware");
 }
 
 static void print_io(const struct traced_bus *b, const char *verb, uint64_t addr, unsigned size,
@@ -104,6 +111,25 @@ static int traced_ack(void *opaque)
     return vector;
 }
 
+static uint64_t firmware_read(void *opaque, uint64_t addr, unsigned size)
+{
+    return FIRMWARE_READS;
+}
+
+static void firmware_write(void *opaque, uint64_t addr, unsigned size, uint64_t value)
+{
+    struct trace *t = opaque;
+    char c = (char)value;
+    if (c != '\n' && c != '\r')
+        t->line[t->line_bytes++] = c >= ' ' && c <= '~' ? c : '.';
+    if (t->line_bytes && (c == '\n' || t->line_bytes == sizeof t->line)) {
+        log_line(t->v->log, LOG_INFO, "firmware", "%.*s", (int)t->line_bytes, t->line);
+        t->line_bytes = 0;
+    }
+}
+
+static const struct io_ops firmware_ops = {firmware_read, firmware_write, 1, 1};
+
 struct trace *trace_attach(struct vm *vm, uint32_t events, struct err *e)
 {
     struct trace *t = calloc(1, sizeof *t);
@@ -113,6 +139,11 @@ struct trace *trace_attach(struct vm *vm, uint32_t events, struct err *e)
     }
     struct vcpu *v = t->v = vm->vcpu;
     v->trace = events;
+    if (events & TRACE_FIRMWARE &&
+        bus_map(vm->pio, FIRMWARE_PORT, 1, &firmware_ops, t, "firmware", e) < 0) {
+        trace_free(t);
+        return NULL;
+    }
     if (events & TRACE_IO && (trace_bus(&t->mmio, v, &v->mmio, PHYS_LIMIT, "mmio", e) < 0 ||
                               trace_bus(&t->pio, v, &v->pio, 0x10000, "pio", e) < 0)) {
         trace_free(t);

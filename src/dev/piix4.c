@@ -21,6 +21,11 @@
 #define PM_BASE    0x40
 #define PM_ENABLE  0x80 /* bit 0: registers at PM_BASE decode */
 
+/* Device activity B, bit 25: writes to port 0xb2 cause an SMI. Set from the start, it tells
+ * firmware that system management mode is somebody else's business: acpi_pm.c acts at once. */
+#define DEVICE_ACTIVITY_B 0x58
+#define APMC_SMI          0x02 /* in the last byte */
+
 struct piix4 {
     struct device dev;
     struct pci_func isa, pm;
@@ -132,6 +137,7 @@ static void describe_functions(struct piix4 *s, const struct piix4_wiring *w)
     s->pm.config[PM_BASE] = (uint8_t)(w->pm_base | 1); /* an I/O address */
     s->pm.config[PM_BASE + 1] = (uint8_t)(w->pm_base >> 8);
     s->pm.config[PM_ENABLE] = 1;
+    s->pm.config[DEVICE_ACTIVITY_B + 3] = APMC_SMI;
 }
 
 struct device *piix4_new(struct pci_host *pci, const struct piix4_wiring *w, struct err *e)

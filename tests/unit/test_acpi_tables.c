@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "boot/acpi_loader.h"
 #include "boot/acpi_tables.h"
 #include "boot/aml.h"
 
@@ -232,6 +233,65 @@ static void aml_lengths_have_one_to_three_bytes(void **state)
     assert_int_equal(small.used, 5);
 }
 
+/* Follow the script as firmware does, with the tables at `where`, the RSDP at the start of t->area
+ * and everything addressed from there. */
+static void follow_script(struct tables *t, const struct acpi_files *f, uint32_t where)
+{
+    uint8_t *tables = NULL, *rsdp = NULL;
+    for (size_t at = 0; at < f->script_bytes; at += 128) {
+        const uint8_t *c = f->script + at;
+        bool is_rsdp = strcmp((const char *)c + 4, "etc/acpi/rsdp") == 0;
+        uint8_t *file = is_rsdp ? rsdp : tables;
+        assert_true(is_rsdp || strcmp((const char *)c + 4, "etc/acpi/tables") == 0);
+        switch (le(c, 4)) {
+        case 1: /* allocate */
+            assert_null(file);
+            if (is_rsdp) {
+                assert_int_equal(c[64], 2);
+                rsdp = memcpy(t->area, f->rsdp, sizeof f->rsdp);
+            } else {
+                assert_int_equal(le(c + 60, 4), 64);
+                tables = memcpy(t->area + (where - ACPI_TABLES_GPA), f->tables, sizeof f->tables);
+            }
+            break;
+        case 2: { /* pointer */
+            uint8_t *p = file + le(c + 116, 4);
+            assert_string_equal(c + 60, "etc/acpi/tables");
+            uint64_t v = le(p, c[120]) + where;
+            memcpy(p, &v, c[120]);
+            break;
+        }
+        case 3: /* checksum: the byte is lessened by the sum */
+            file[le(c + 60, 4)] =
+                (uint8_t)(file[le(c + 60, 4)] - sum(file + le(c + 64, 4), le(c + 68, 4)));
+            break;
+        default:
+            fail_msg("command %u", (unsigned)le(c, 4));
+        }
+    }
+}
+
+/* The tables that firmware places differ from ours in pointers and checksums only. */
+static void firmware_can_move_them(void **state)
+{
+    struct tables *t = *state;
+    static struct acpi_files f;
+    static uint8_t ours[ACPI_BLOCK_BYTES];
+    const uint32_t where = ACPI_TABLES_GPA + 0x4040;
+    unsigned different = 0;
+    memcpy(ours, t->area, sizeof ours);
+    memset(t->area, 0, sizeof t->area);
+    acpi_files_build(&f, &config);
+    follow_script(t, &f, where);
+    assert_int_equal(le(rsdt(t) + 36, 4) & ~0xfffu, where & ~0xfffu);
+    chain_of_tables_holds(state);
+    fadt_names_the_registers(state);
+    dsdt_has_soft_off_and_pci(state);
+    for (unsigned i = ACPI_RSDP_BYTES; i < sizeof ours; i++)
+        different += ours[i] != t->area[where - ACPI_TABLES_GPA + i];
+    assert_in_range(different, 4, 12);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -241,6 +301,7 @@ int main(void)
         T(fadt_names_the_registers),
         T(dsdt_has_soft_off_and_pci),
         T(dsdt_disassembles),
+        T(firmware_can_move_them),
         T(absent_chips_are_not_described),
         cmocka_unit_test(missing_memory_is_an_error),
         cmocka_unit_test(aml_lengths_have_one_to_three_bytes),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cli/parse.c: sizes and durations. */
+/* cli/parse.c: sizes, durations, orders of drives. */
 #include "unit.h"
 
 #include <errno.h>
@@ -68,9 +68,38 @@ static void durations(void **state)
     assert_non_null(strstr(e.text, "absurdly long"));
 }
 
+static void boot_orders(void **state)
+{
+    static const struct {
+        const char *text;
+        enum boot_device order[VM_MAX_BOOT];
+    } good[] = {
+        {"cdrom", {BOOT_CDROM}},
+        {"floppy,disk,cdrom", {BOOT_FLOPPY, BOOT_DISK, BOOT_CDROM}},
+        {"Disk,CDROM", {BOOT_DISK, BOOT_CDROM}},
+        {"dc", {BOOT_CDROM, BOOT_DISK}},
+        {"A", {BOOT_FLOPPY}},
+    };
+    static const char *const bad[] = {"",      "network",   "n",    "disk,",     ",disk",
+                                      "cc",    "disk,disk", "cdx",  "disk,tape", "c,d",
+                                      "disk ", "acdn",      "a,,c", "acda"};
+    struct err e;
+    for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+        enum boot_device order[VM_MAX_BOOT] = {BOOT_DISK, BOOT_DISK, BOOT_DISK};
+        assert_int_equal(parse_boot_order(good[i].text, order, &e), 0);
+        assert_memory_equal(order, good[i].order, sizeof order);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+        enum boot_device order[VM_MAX_BOOT];
+        assert_int_equal(parse_boot_order(bad[i], order, &e), -EINVAL);
+        assert_string_equal(e.id, "bad-option");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(boot_orders),
         cmocka_unit_test(sizes),
         cmocka_unit_test(sizes_that_overflow),
         cmocka_unit_test(durations),

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Firmware on the pc board: the steps of its wiring and start. */
+#ifndef RING3_BOARD_PC_FIRMWARE_H
+#define RING3_BOARD_PC_FIRMWARE_H
+
+#include "board/pc.h"
+#include "ring3/devices/i440fx.h"
+
+/* Does firmware run first, rather than a kernel? */
+bool pc_has_firmware(const struct pc *pc);
+
+/* Load the BIOS, if the machine has one; *c says what is behind shadow RAM. Build time. */
+int pc_firmware_memory(struct pc *pc, struct i440fx_config *c, struct err *e);
+/* fw_cfg (pc->fw_cfg) and what it tells; nothing without firmware. Later steps of the board may add
+ * files, e.g. vgaroms/. */
+int pc_firmware_build(struct pc *pc, struct err *e);
+/* Devices and processor are freshly reset: set what a battery keeps. Build time and vCPU thread. */
+void pc_firmware_start(struct pc *pc);
+
+#endif
