@@ -11,6 +11,7 @@
 #include "ring3/bus.h"
 #include "ring3/clock.h"
 #include "ring3/err.h"
+#include "ring3/figures.h"
 #include "ring3/log.h"
 #include "ring3/mem.h"
 #include "ring3/types.h"
@@ -49,6 +50,8 @@ struct device_ops {
     void (*restored)(struct device *d); /* state table was written: re-arm timers, lines; or NULL */
     const struct state_field *state;
     size_t state_count;
+    /* Numbers for `--stats`, named without the instance; or NULL. Any thread. */
+    void (*figures)(struct device *d, const struct figure_sink *to);
 };
 
 /* Embedded first in each device's struct. */

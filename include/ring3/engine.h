@@ -5,14 +5,9 @@
 
 #include "ring3/err.h"
 #include "ring3/exit.h"
+#include "ring3/figures.h"
 #include "ring3/translate.h"
 #include "ring3/vcpu.h"
-
-/* Takes one figure for `--stats`; `name` is copied, `unit` must be static. */
-struct figure_sink {
-    void (*add)(void *opaque, const char *name, double value, int decimals, const char *unit);
-    void *opaque;
-};
 
 struct engine_ops {
     const char *name, *summary;

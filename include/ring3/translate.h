@@ -18,7 +18,7 @@
 #include "ring3/types.h"
 
 struct vcpu;
-struct figure_sink; /* ring3/engine.h */
+struct figure_sink; /* ring3/figures.h */
 
 /* ---- the code reserve and the jump tables ---------------------------------------------------
  *

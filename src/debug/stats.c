@@ -12,7 +12,7 @@
 
 #include "vm/run.h"
 
-#define MAX_FIGURES 128
+#define MAX_FIGURES 512
 
 struct figure {
     char name[32];     /* the JSON key */
@@ -128,12 +128,38 @@ static void gather_engine(struct figures *fs, const struct vm *vm)
         vm->config.engine->figures(vm->vcpu, &sink);
 }
 
+struct device_figures {
+    struct figures *fs;
+    const char *instance;
+};
+
+static void add_of_device(void *opaque, const char *name, double value, int decimals,
+                          const char *unit)
+{
+    const struct device_figures *d = opaque;
+    char whole[32];
+    snprintf(whole, sizeof whole, "%s_%s", d->instance, name);
+    add(d->fs, whole, value, decimals, unit);
+}
+
+static void gather_devices(struct figures *fs, const struct vm *vm)
+{
+    for (struct device *d = vm->devices; d; d = d->next) {
+        struct device_figures of = {fs, d->instance};
+        const struct figure_sink sink = {add_of_device, &of};
+        fs->group = d->instance;
+        if (d->ops->figures)
+            d->ops->figures(d, &sink);
+    }
+}
+
 static void gather(struct figures *fs, const struct vm *vm)
 {
     memset(fs, 0, sizeof *fs);
     gather_work(fs, vm);
     gather_exits(fs, vm);
     gather_engine(fs, vm);
+    gather_devices(fs, vm);
     gather_time(fs, vm);
     gather_memory(fs, vm);
 }

@@ -20,15 +20,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ADDRESS_PORT   0xcf8
-#define DATA_PORT      0xcfc
-#define ADDRESS_ENABLE 0x80000000u
-#define ADDRESS_KEPT   0x80fffffcu /* the other bits read 0 */
-#define RESET_OFFSET   1
-#define RESET_CPU      0x04
-#define RESET_KEPT     0x06
-#define DEVFNS         256
-#define PIRQS          4
+#define ADDRESS_PORT     0xcf8
+#define DATA_PORT        0xcfc
+#define ADDRESS_ENABLE   0x80000000u
+#define ADDRESS_KEPT     0x80fffffcu /* the other bits read 0 */
+#define RESET_OFFSET     1
+#define RESET_CPU        0x04
+#define RESET_KEPT       0x06
+#define FIRST_CAPABILITY 0x40
+#define DEVFNS           256
+#define PIRQS            4
 
 struct pci_host {
     struct device dev;
@@ -160,6 +161,8 @@ static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 
     pthread_mutex_lock(&p->lock);
     struct pci_func *f = selected(p, (unsigned)offset, &at);
+    if (f && f->config_read)
+        f->config_read(f, at, size);
     for (unsigned i = 0; i < size; i++) {
         uint8_t byte = f ? f->config[at + i] : 0xff;
         if (f && at + i == PCI_STATUS && pin_level(f))
@@ -266,6 +269,20 @@ void pci_func_bar(struct pci_func *f, unsigned n, bool io, uint32_t len, const s
     f->bar[n] = (struct pci_bar){.len = len, .io = io, .ops = ops, .opaque = opaque};
     f->config[PCI_BAR0 + 4 * n] = io;
     put_config(f->writable + PCI_BAR0 + 4 * n, ~(len - 1), 4);
+}
+
+unsigned pci_func_capability(struct pci_func *f, uint8_t id, unsigned len)
+{
+    unsigned at = f->next_capability ? f->next_capability : FIRST_CAPABILITY;
+
+    if (len < 2 || at + len > PCI_CONFIG_BYTES)
+        BUG("%s: capability 0x%x of %u bytes at 0x%x", f->name, id, len, at);
+    f->config[at] = id;
+    f->config[at + 1] = f->config[PCI_CAPABILITIES];
+    f->config[PCI_CAPABILITIES] = (uint8_t)at;
+    f->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
+    f->next_capability = (uint8_t)((at + len + 3) & ~3u);
+    return at;
 }
 
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,

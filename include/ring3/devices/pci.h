@@ -67,7 +67,10 @@ struct pci_func {
     /* The guest wrote [offset, offset+size), size 1, 2 or 4; config is new, BARs are in place.
      * vCPU thread, host's lock held. May be NULL. */
     void (*config_written)(struct pci_func *f, unsigned offset, unsigned size);
-    struct pci_host *host; /* set by pci_add */
+    /* The guest is about to read [offset, offset+size): bring config up to date. Likewise. */
+    void (*config_read)(struct pci_func *f, unsigned offset, unsigned size);
+    uint8_t next_capability; /* where the next one goes; 0: at 0x40 */
+    struct pci_host *host;   /* set by pci_add */
     uint8_t devfn;
     bool intx, intx_off; /* level of its interrupt pin, and PCI_COMMAND_INTX_OFF */
 };
@@ -86,6 +89,9 @@ void pci_func_init(struct pci_func *f, const char *name, uint16_t vendor, uint16
 /* Give BAR n its size and handlers. Before pci_add(). */
 void pci_func_bar(struct pci_func *f, unsigned n, bool io, uint32_t len, const struct io_ops *ops,
                   void *opaque);
+/* Append a capability of `len` bytes, of which id and link are filled in; returns its offset. The
+ * first one is at 0x40; what does not fit is our own mistake. Before pci_add(). */
+unsigned pci_func_capability(struct pci_func *f, uint8_t id, unsigned len);
 /* Put the function on the bus; -EEXIST if the place is taken. *f stays the caller's and must live
  * until pci_remove(). */
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,
