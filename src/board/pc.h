@@ -56,6 +56,9 @@ struct pc {
 struct acpi_config;
 void pc_acpi_config(const struct pc *pc, struct acpi_config *c);
 
+/* pc_virtio.c: devices that are virtio. Build time. */
+int pc_virtio_build(struct pc *pc, struct err *e);
+
 /* Do what a BIOS and a boot loader do: tables, kernel, processor state. Devices and processor are
  * freshly reset. Build time and vCPU thread. */
 int pc_boot(struct pc *pc, struct err *e);

@@ -127,6 +127,8 @@ static enum virtq_result add_buffer(struct virtq *q, struct virtq_chain *c, cons
     unsigned n = c->out + c->in;
     uint64_t *bytes = write ? &c->in_bytes : &c->out_bytes;
 
+    if (!d->length)
+        return VIRTQ_TAKEN;
     if (!write && c->in)
         return broken(q, "a readable buffer follows a writable one");
     if (d->length > VIRTQ_CHAIN_BYTES - c->in_bytes - c->out_bytes)
