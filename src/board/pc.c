@@ -219,8 +219,8 @@ static int pc_build(struct vm *vm, struct err *e)
     vm_add_device(vm, &pc->dev);
 
     int (*const steps[])(struct pc *, struct err *) = {
-        build_processor,   build_interrupts, build_classic_chips, build_pci,
-        build_debug_ports, pc_virtio_build,  pc_firmware_build,   pc_boot,
+        build_processor, build_interrupts, build_classic_chips, build_pci, build_debug_ports,
+        pc_net,          pc_virtio_build,  pc_firmware_build,   pc_boot,
     };
     int r = build_memory(vm, e);
     for (unsigned i = 0; i < ARRAY_LEN(steps) && r == 0; i++)

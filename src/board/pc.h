@@ -58,6 +58,8 @@ void pc_acpi_config(const struct pc *pc, struct acpi_config *c);
 
 /* pc_virtio.c: devices that are virtio. Build time. */
 int pc_virtio_build(struct pc *pc, struct err *e);
+/* pc_net.c */
+int pc_net(struct pc *pc, struct err *e);
 
 /* Do what a BIOS and a boot loader do: tables, kernel, processor state. Devices and processor are
  * freshly reset. Build time and vCPU thread. */

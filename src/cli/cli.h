@@ -28,6 +28,7 @@ struct run_options {
     char decided[160]; /* what drives_settle() made of the argument, if that was not plain; or "" */
     bool snapshot;     /* of all drives */
     char *drive_file[VM_MAX_DRIVES]; /* names that vm.drive[] points to; owned */
+    bool net_given;                  /* some --net option */
 };
 
 /* argv[0] is "run". 0 or -EINVAL. */
@@ -42,6 +43,10 @@ int option_snapshot(struct run_options *o, const char *arg, struct err *e);
 /* The argument without an option, if there is one: a kernel, or a drive for the guest to start
  * from. Then what concerns all drives. */
 int drives_settle(struct run_options *o, char *argument, struct err *e);
+
+/* options_net.c */
+int option_net(struct run_options *o, const char *arg, struct err *e);
+void nets_settle(struct run_options *o);
 
 /* "128M", "2G", "131072K", or a plain number of MiB. 0 or -EINVAL. */
 int parse_size(const char *text, uint64_t *bytes, struct err *e);

@@ -225,6 +225,7 @@ static const struct row {
     {"floppy", required_argument, option_floppy}, {"snapshot", no_argument, option_snapshot},
     {"firmware", no_argument, set_firmware},      {"bios", required_argument, set_bios},
     {"boot", required_argument, set_boot},        {"help", no_argument, set_help},
+    {"net", required_argument, option_net},
 };
 
 static int bad_option(int argc, char **argv, int value, struct err *e)
@@ -256,6 +257,7 @@ static int check(struct run_options *o, int argc, char **argv, struct err *e)
             argv[optind], argv[optind + 1]);
     if (drives_settle(o, optind < argc ? argv[optind] : NULL, e) < 0)
         return -e->errnum;
+    nets_settle(o);
     if (o->vm.ram_bytes < b->min_ram || o->vm.ram_bytes > b->max_ram)
         return err_set(e, EINVAL, "ram-size",
                        "board %s takes %" PRIu64 "M to %" PRIu64 "M of RAM; -m asks for %" PRIu64
