@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install the Debian packages that ring3 needs and that are missing; do nothing when none is.
 #
-#   tools/setup.sh demo|check|bench|tidy
+#   tools/setup.sh demo|check|systems|bench|tidy
 #
 # Looks with dpkg-query, which needs no privilege. Only when something is missing does it call apt:
 # directly as root, else through sudo. The package lists are refreshed only when apt does not know
@@ -32,6 +32,13 @@ python3        test scripts
 e2fsprogs      disks for guests of the boot tests
 "
 
+systems_needs="$check_needs
+mmdebstrap     installs Debian for the guest that boots from a disk
+arch-test      mmdebstrap asks it whether i386 programs run here
+fakeroot       keeps owners of files for those who are not root
+xorriso        CD images
+"
+
 bench_needs="$demo_needs
 python3        measuring scripts
 "
@@ -43,9 +50,10 @@ clang-tidy     static analysis
 case ${1:-} in
 demo) needs=$demo_needs ;;
 check) needs=$check_needs ;;
+systems) needs=$systems_needs ;;
 bench) needs=$bench_needs ;;
 tidy) needs=$tidy_needs ;;
-*) die 125 "usage: tools/setup.sh demo|check|bench|tidy" ;;
+*) die 125 "usage: tools/setup.sh demo|check|systems|bench|tidy" ;;
 esac
 
 all=$(printf '%s' "$needs" | awk 'NF { printf "%s ", $1 }')

@@ -24,7 +24,7 @@ def files(tree):
     for folder, folders, names in os.walk(tree):
         folders[:] = sorted(f for f in folders if not SKIP.match(f))
         for name in sorted(names):
-            if not SKIP.match(name):  # in a work tree of git, .git is a file
+            if name not in ('LICENSE', '.git'):  # in a work tree of git it is a file
                 yield os.path.join(folder, name)
 
 
