@@ -23,6 +23,9 @@ pkgconf        finds the libraries
 libzydis-dev   x86 instruction decoder
 libslirp-dev   network without privileges
 seabios        firmware that starts disks, CDs and floppies
+libzstd-dev    packs snapshots
+libxxhash-dev  checksums of snapshots
+libjansson-dev the control socket speaks JSON
 '
 check_needs="$demo_needs
 libcmocka-dev  unit tests

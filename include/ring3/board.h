@@ -17,6 +17,8 @@ struct board_ops {
     int (*build)(struct vm *vm, struct err *e);
     /* Put guest memory, devices and processor back to the state after build (guest reset). */
     int (*reset)(struct vm *vm, struct err *e);
+    /* Somebody presses the power button; NULL if there is none. Loop thread. */
+    void (*power_button)(struct vm *vm);
 };
 
 #endif

@@ -23,6 +23,14 @@ struct timer {
     struct timer *next;   /* the clock's list, by deadline */
 };
 
+/* What a snapshot keeps of a clock. */
+struct clock_state {
+    uint64_t now_ns, tsc; /* clock_now_ns(), clock_tsc() */
+    uint64_t tsc_hz;      /* of the host that it came from */
+    int64_t wall_s;       /* clock_wall_s() */
+    int64_t missed_s;     /* clock_missed_s() */
+};
+
 struct clock *clock_new(enum clock_kind kind, struct err *e); /* NULL on error */
 void clock_free(struct clock *c);                             /* no timer may be armed */
 
@@ -33,12 +41,27 @@ uint64_t clock_now_ns(const struct clock *c);
  * virtual time: one tick a nanosecond. Any thread. */
 uint64_t clock_tsc(const struct clock *c);
 uint64_t clock_tsc_hz(const struct clock *c);
-/* True if clock_tsc() is the host's TSC plus *offset, always. */
+/* True if clock_tsc() is the host's TSC plus *offset, until the clock is paused. */
 bool clock_tsc_offset(const struct clock *c, uint64_t *offset);
 
 /* Seconds since 1970 UTC the guest's battery clock shows now. Virtual clocks start at a fixed
  * date (2000-01-01 00:00:00), so that runs repeat. Any thread. */
 int64_t clock_wall_s(const struct clock *c);
+
+/* Seconds that passed on the host's wall clock while guest time stood still, paused or in a
+ * snapshot: what a battery clock is ahead of clock_now_ns(). 0 for virtual clocks. Any thread. */
+int64_t clock_missed_s(const struct clock *c);
+
+/* Guest time and TSC stand still between the two, and no timer becomes due; wall time goes on.
+ * They do not nest. Loop thread, while no processor runs. */
+void clock_pause(struct clock *c);
+void clock_resume(struct clock *c);
+bool clock_is_paused(const struct clock *c); /* any thread */
+
+/* For snapshots, while paused. clock_set_state() makes guest time what it was then; timers stay
+ * armed for the guest time they were armed for. */
+void clock_get_state(const struct clock *c, struct clock_state *s);
+void clock_set_state(struct clock *c, const struct clock_state *s);
 
 /* Virtual clocks only: move time forward and run timers that become due, in order of deadline,
  * each seeing clock_now_ns() == its deadline. Callbacks run in the calling thread. */

@@ -35,11 +35,16 @@ struct state_field {
     size_t offset;    /* in the device's own struct */
     size_t size;      /* bytes of one element: 1, 2, 4 or 8 */
     size_t count;     /* elements; 1 for scalars */
+    bool is_bool;     /* elements of type bool, which may hold nothing but 0 and 1 */
 };
 /* clang-format off */
-#define STATE(type, field) {#field, offsetof(type, field), sizeof(((type *)0)->field), 1}
+#define STATE_IS_BOOL(x) _Generic((x), bool: true, default: false)
+#define STATE(type, field)                                                                         \
+    {#field, offsetof(type, field), sizeof(((type *)0)->field), 1,                                 \
+     STATE_IS_BOOL(((type *)0)->field)}
 #define STATE_ARRAY(type, field)                                                                   \
-    {#field, offsetof(type, field), sizeof(((type *)0)->field[0]), ARRAY_LEN(((type *)0)->field)}
+    {#field, offsetof(type, field), sizeof(((type *)0)->field[0]), ARRAY_LEN(((type *)0)->field),  \
+     STATE_IS_BOOL(((type *)0)->field[0])}
 /* clang-format on */
 
 struct device;

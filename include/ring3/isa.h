@@ -10,6 +10,7 @@
 #include "ring3/types.h"
 
 struct isa_translator;
+struct state_field; /* ring3/dev.h */
 struct vcpu;
 struct vm_exit;
 
@@ -33,6 +34,18 @@ struct isa_ops {
      * precise on return, but for what an engine asked the ISA to leave in the host's registers.
      * vCPU thread. */
     void (*interpret)(struct vcpu *v, uint64_t budget, struct vm_exit *x);
+
+    /* What a snapshot holds of a processor: fields of the ISA's struct, offsets from its struct
+     * vcpu. NULL: this ISA has no snapshots. The three below it: while the processor stands at an
+     * instruction boundary; may be NULL.
+     * parked: bring into *v what is kept elsewhere, such as in the host's registers; vCPU thread.
+     * restored: the table was written, into a processor that has not run yet: nothing in it is
+     * trusted; derive what depends on it.
+     * resumed: guest time has stood still; forget what was derived from the clock. */
+    const struct state_field *(*state)(size_t *count);
+    void (*parked)(struct vcpu *v);
+    void (*restored)(struct vcpu *v);
+    void (*resumed)(struct vcpu *v);
 
     uint64_t (*pc)(const struct vcpu *v);          /* linear address of the next instruction */
     void (*dump)(const struct vcpu *v, FILE *out); /* registers, readable */

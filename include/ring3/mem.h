@@ -53,6 +53,10 @@ int phys_extra(struct phys *p, uint64_t bytes, uint64_t *ram_offset, struct err 
  * RAM plus extra. Only on the vCPU thread, or while it does not run. */
 void phys_remap(struct phys *p, gpa_t gpa, enum phys_kind kind, uint64_t ram_offset, uint64_t len);
 
+/* For snapshots: RAM and what phys_extra() has given out, as one piece of the monitor's map and of
+ * phys_ram_fd(). Stores to it are told to no watcher. */
+uint8_t *phys_memory(const struct phys *p, uint64_t *bytes);
+
 /* Any thread. */
 struct phys_page phys_page(const struct phys *p, gpfn_t page);
 /* Byte offset within phys_ram_fd() of an address that phys_page() gave, for mapping the page. */

@@ -60,6 +60,7 @@ struct vcpu {
     unsigned index;             /* within the VM, from 0 */
     _Atomic uint32_t attention; /* ATTN_* bits; any thread sets through vcpu_attend */
     _Atomic bool asleep;        /* halted and waiting on `attention` */
+    uint32_t halted; /* ATTN_* bits that end a halt, 0 while it runs; vCPU thread, vm/exit.c */
     struct phys *mem;
     struct bus *mmio, *pio;
     struct clock *clock;

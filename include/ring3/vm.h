@@ -77,6 +77,7 @@ struct vm_config {
     unsigned nics;
     struct share_config share[VM_MAX_SHARES];
     unsigned shares;
+    bool restoring;    /* a snapshot will fill the machine: load no kernel, run no firmware */
     bool allow_reboot; /* guest reset restarts the machine */
     /* Runs first on every thread the VM starts, with `opaque`; may be NULL. For what the process
      * keeps per thread, such as a stack for crash signals. */
@@ -104,8 +105,11 @@ struct vm {
     bool vcpu_thread_started;
     bool timers_borrowed; /* vCPU thread's own: it runs the clock's timers, not the loop */
     pthread_mutex_t stop_lock;
-    bool stopped;                     /* under stop_lock: the first vm_stop wins */
-    int exit_code;                    /* under stop_lock; valid once stopped */
+    pthread_cond_t parking; /* with stop_lock: of the next two */
+    unsigned pauses;        /* under stop_lock: vm_pause() less vm_resume() */
+    bool parked;            /* under stop_lock: the vCPU thread stands still, or is not there */
+    bool stopped;           /* under stop_lock: the first vm_stop wins */
+    int exit_code;          /* under stop_lock; valid once stopped */
     char stop_id[32], stop_text[256]; /* under stop_lock; text is "" for a plain power-off */
     uint64_t created_ns;              /* host monotonic, for statistics */
     _Atomic bool reset_wanted;        /* a device pulsed the reset line */
@@ -125,6 +129,13 @@ int vm_run(struct vm *vm);
 /* End the VM with this code; the first call wins. text may be "" . Any thread. */
 void vm_stop(struct vm *vm, int code, const char *id, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Stop the machine between two instructions, so that its state is what tables and memory say:
+ * the processor stands still, so does guest time, no block request is under way. They nest. The
+ * loop goes on; its handlers may still change devices. Loop thread, or before vm_run(). */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+bool vm_is_paused(struct vm *vm); /* any thread */
 
 /* Pulse the reset line: restart or stop (VM_EXIT_REBOOT), as configured. Any thread. */
 void vm_reset_request(struct vm *vm);

@@ -193,9 +193,9 @@ static int build_pci(struct pc *pc, struct err *e)
     pc->piix4 = add(pc, piix4_new(pci, &w, e));
     if (!pc->piix4)
         return -e->errnum;
-    if (!add(pc, acpi_pm_new(&pc->host, i8259_line(pc->pic, ACPI_SCI_IRQ), power_off, pc, e)))
-        return -e->errnum;
-    return 0;
+    pc->acpi_pm =
+        add(pc, acpi_pm_new(&pc->host, i8259_line(pc->pic, ACPI_SCI_IRQ), power_off, pc, e));
+    return pc->acpi_pm ? 0 : -e->errnum;
 }
 
 static int build_debug_ports(struct pc *pc, struct err *e)
@@ -243,6 +243,12 @@ static int pc_reset(struct vm *vm, struct err *e)
     return pc_boot(pc, e);
 }
 
+static void pc_power_button(struct vm *vm)
+{
+    struct pc *pc = vm->board_state;
+    acpi_pm_power_button(pc->acpi_pm);
+}
+
 const struct board_ops pc_board = {
     .name = "pc",
     .summary = "PC with 440FX, PIIX4, classic chips, serial console",
@@ -250,4 +256,5 @@ const struct board_ops pc_board = {
     .max_ram = PC_MAX_RAM,
     .build = pc_build,
     .reset = pc_reset,
+    .power_button = pc_power_button,
 };

@@ -47,7 +47,7 @@ struct pc {
     struct vm *vm;
     struct x86_vcpu *cpu;
     struct dev_host host;
-    struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4;
+    struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4, *acpi_pm;
     struct device *fw_cfg;     /* NULL without firmware */
     struct irq_line fpu_error; /* interrupt 13 */
 };

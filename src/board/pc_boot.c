@@ -90,6 +90,8 @@ int pc_boot(struct pc *pc, struct err *e)
                                .map = map,
                                .map_count = make_memory_map(c->ram_bytes, map)};
     struct boot_plan plan;
+    if (c->restoring)
+        return 0;
     if (pc_has_firmware(pc)) {
         pc_firmware_start(pc);
         return 0;

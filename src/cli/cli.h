@@ -25,13 +25,16 @@ struct run_options {
     enum stats_form stats;
     uint32_t trace; /* TRACE_* */
     bool help;
+    const char *control; /* Unix socket for commands, or NULL */
+    const char *restore; /* the snapshot to start from, or NULL */
+    bool force;          /* restore it although disk images have changed */
     char decided[160]; /* what drives_settle() made of the argument, if that was not plain; or "" */
     bool snapshot;     /* of all drives */
     char *drive_file[VM_MAX_DRIVES]; /* names that vm.drive[] points to; owned */
     bool net_given;                  /* some --net option */
 };
 
-/* argv[0] is "run". 0 or -EINVAL. */
+/* argv[0] is "run" or "restore". 0 or -EINVAL. */
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e);
 void run_options_free(struct run_options *o);
 
@@ -56,7 +59,8 @@ int parse_duration(const char *text, uint64_t *ns, struct err *e);
 int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], struct err *e);
 
 /* Commands; argv[0] is the command's name. */
-int cmd_run(int argc, char **argv);
+int cmd_run(int argc, char **argv); /* and restore */
+int cmd_snapshot(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_machines(int argc, char **argv);
 int cmd_version(int argc, char **argv);

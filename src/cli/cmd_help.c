@@ -9,9 +9,9 @@
 
 static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
-    "       ring3 doctor | machines | version | help [TOPIC]\n"
+    "       ring3 doctor | machines | version | restore | snapshot | help [TOPIC]\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy to start from. TOPIC: disks, translator. Options of run:\n"
+    "CD or floppy to start from. TOPIC: disks, snapshots, translator. Run's options:\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE     initial RAM disk\n"
     "  --append STRING   kernel command line, e.g. \"console=ttyS0\"\n"
@@ -52,6 +52,25 @@ static const char disks[] =
     "In place of a KERNEL, a FILE in .img, .raw, .qcow2 or .iso is a drive to boot:\n"
     ".iso a CD, .img of a floppy's size a floppy, all else a disk.";
 
+static const char snapshots[] =
+    "A snapshot is a whole running machine in a file:\n"
+    "  ring3 run --control SOCKET ...    listen on a Unix socket for commands\n"
+    "  ring3 snapshot SOCKET FILE        write it; the guest goes on afterwards\n"
+    "  ring3 restore [OPTIONS] FILE      the machine goes on from there\n"
+    "On a terminal Ctrl-a w writes ring3-DATE.snap into the working directory.\n"
+    "\n"
+    "Options of restore are those of run that do not describe the machine: --control,\n"
+    "--timeout, --expect, --fail-on, --reboot, --engine, --stats, --trace, --dbt and\n"
+    "--cache; and\n"
+    "  --force           although a disk image is not what it was then\n"
+    "\n"
+    "Contents of disk images are not in the snapshot, but what a guest wrote to a disk\n"
+    "with the word snapshot is. Network connections of the guest break.\n"
+    "\n"
+    "Commands on the socket are lines of JSON, such as\n"
+    "  {\"command\": \"snapshot\", \"args\": [\"/tmp/x.snap\"]}\n"
+    "of which {\"command\": \"help\"} gives a list.";
+
 static const char translator[] =
     "The translator, engine dbt:\n"
     "  --cache SIZE      room for its code: 1M to 512M (32M)\n"
@@ -70,6 +89,7 @@ static const struct topic {
     const char *name, *text;
 } topics[] = {
     {"disks", disks},
+    {"snapshots", snapshots},
     {"translator", translator},
 };
 

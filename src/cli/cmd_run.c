@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* `ring3 run`: one guest from start to exit code.
+/* `ring3 run` and `ring3 restore`: one guest from start to exit code.
  *
  * The main thread blocks the signals that end or suspend programs and reads them in the
  * event loop (host/signals.h), where stopping a VM and restoring the terminal are ordinary function
@@ -16,15 +16,19 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "board/boards.h"
 #include "cli/match.h"
+#include "control/control.h"
 #include "debug/stats.h"
 #include "debug/trace.h"
 #include "host/crash.h"
 #include "host/signals.h"
 #include "host/term.h"
 #include "ring3/char_stdio.h"
+#include "ring3/snapshot.h"
 
 #define PATIENCE_MS        5000 /* for a reader of stdout that has stalled, at the end */
 #define PATIENCE_KILLED_MS 100  /* the same when somebody wants us gone */
@@ -35,6 +39,8 @@ struct run {
     struct log log;
     struct matcher *matcher;
     struct trace *trace;
+    struct control *control;
+    struct snapshot *snapshot; /* restored from; has strings of the configuration */
     struct term term;
     struct crash crash;
     struct signal_reader signals;
@@ -78,6 +84,23 @@ static void print_stats(struct run *r)
         stats_print(&r->vm, stderr);
 }
 
+/* Ctrl-a w */
+static void write_snapshot(struct run *r)
+{
+    char name[64];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(name, sizeof name, "ring3-%Y-%m-%d-%H%M%S.snap", localtime_r(&now, &tm));
+    const char *words[] = {"snapshot", name};
+    struct control_call call = {
+        .vm = &r->vm, .argc = 2, .argv = words, .out = stderr, .result = json_object()};
+    struct err e = {0};
+    fputs("\n", stderr);
+    if (control_run(&call, &e) < 0)
+        log_line(&r->log, LOG_ERROR, e.id, "%s", e.text);
+    json_decref(call.result);
+}
+
 static void on_command(void *opaque, char key)
 {
     struct run *r = opaque;
@@ -89,9 +112,13 @@ static void on_command(void *opaque, char key)
         fputs("\n", stderr);
         print_stats(r);
         break;
+    case 'w':
+        write_snapshot(r);
+        break;
     case 'h':
         log_line(&r->log, LOG_INFO, "keys",
-                 "Ctrl-a x: quit, Ctrl-a s: statistics, Ctrl-a a: send Ctrl-a, "
+                 "Ctrl-a x: quit, Ctrl-a s: statistics, Ctrl-a w: write a snapshot, Ctrl-a a: send "
+                 "Ctrl-a, "
                  "Ctrl-a h: this help");
         break;
     }
@@ -196,6 +223,24 @@ static struct chardev *make_console(struct run *r, struct err *e)
     return chardev_stdio_new(&config, e);
 }
 
+/* Everything about the machine comes from the snapshot. */
+static int open_snapshot(struct run *r, struct err *e)
+{
+    struct vm_config *c = &r->options.vm;
+    bool reboot = c->allow_reboot;
+    r->snapshot = snapshot_open(r->options.restore, e);
+    if (!r->snapshot)
+        return -e->errnum;
+    c->board = board_find(snapshot_board(r->snapshot));
+    if (!c->board)
+        return err_set(e, EINVAL, "unknown-board",
+                       "the snapshot is of a board \"%s\", which this ring3 does not have",
+                       snapshot_board(r->snapshot));
+    int n = snapshot_config(r->snapshot, c, r->options.force, e);
+    c->allow_reboot |= reboot;
+    return n;
+}
+
 static int build(struct run *r, struct err *e)
 {
     struct vm_config *c = &r->options.vm;
@@ -204,6 +249,8 @@ static int build(struct run *r, struct err *e)
         return -ENOSYS;
     }
     int n = compile_patterns(r, e);
+    if (n == 0 && r->options.restore)
+        n = open_snapshot(r, e);
     if (n < 0)
         return n;
     struct chardev *console = make_console(r, e);
@@ -211,7 +258,8 @@ static int build(struct run *r, struct err *e)
         return -e->errnum;
     c->thread_start = crash_enter;
     c->thread_opaque = &r->crash;
-    return vm_build(&r->vm, c, r->log, console, e);
+    n = vm_build(&r->vm, c, r->log, console, e);
+    return n == 0 && r->snapshot ? snapshot_restore(r->snapshot, &r->vm, e) : n;
 }
 
 static int start(struct run *r, struct err *e)
@@ -225,6 +273,10 @@ static int start(struct run *r, struct err *e)
     if (n < 0)
         return err_set(e, -n, "signals", "epoll: %s", strerror(-n));
     n = start_timeout(r, e);
+    if (n == 0 && r->options.control) {
+        r->control = control_listen(r->options.control, &r->vm, e);
+        n = r->control ? 0 : -e->errnum;
+    }
     return n < 0 ? n : chardev_stdio_start(r->vm.console, r->vm.loop, e);
 }
 
@@ -304,6 +356,7 @@ static void release(struct run *r)
         close(r->timeout_fd);
     crash_leave();
     run_options_free(&r->options);
+    snapshot_close(r->snapshot);
 }
 
 static int run_guest(struct run *r)
@@ -316,6 +369,7 @@ static int run_guest(struct run *r)
         enter_terminal(r);
         code = finish(r, vm_run(&r->vm));
     }
+    control_free(r->control);
     if (r->vm.created_ns) /* vm_build was reached */
         vm_free(&r->vm);
     return code;

@@ -201,6 +201,18 @@ static int set_boot(struct run_options *o, const char *arg, struct err *e)
     return parse_boot_order(arg, o->vm.boot, e);
 }
 
+static int set_control(struct run_options *o, const char *arg, struct err *e)
+{
+    o->control = arg;
+    return 0;
+}
+
+static int set_force(struct run_options *o, const char *arg, struct err *e)
+{
+    o->force = true;
+    return 0;
+}
+
 static int set_help(struct run_options *o, const char *arg, struct err *e)
 {
     o->help = true;
@@ -213,19 +225,33 @@ static const struct row {
     const char *name;
     int has_arg;
     int (*set)(struct run_options *o, const char *arg, struct err *e);
+    bool restore; /* `ring3 restore` has it, too */
 } rows[] = {
-    {"mem", required_argument, set_ram},          {"initrd", required_argument, set_initrd},
-    {"append", required_argument, set_append},    {"engine", required_argument, set_engine},
-    {"board", required_argument, set_board},      {"timeout", required_argument, set_timeout},
-    {"expect", required_argument, add_expect},    {"fail-on", required_argument, add_fail_on},
-    {"stats", optional_argument, set_stats},      {"trace", required_argument, set_trace},
-    {"clock", required_argument, set_clock},      {"reboot", no_argument, set_reboot},
-    {"dbt", required_argument, set_dbt},          {"cache", required_argument, set_cache},
-    {"disk", required_argument, option_disk},     {"cdrom", required_argument, option_cdrom},
-    {"floppy", required_argument, option_floppy}, {"snapshot", no_argument, option_snapshot},
-    {"firmware", no_argument, set_firmware},      {"bios", required_argument, set_bios},
-    {"boot", required_argument, set_boot},        {"help", no_argument, set_help},
+    {"mem", required_argument, set_ram},
+    {"initrd", required_argument, set_initrd},
+    {"append", required_argument, set_append},
+    {"engine", required_argument, set_engine, true},
+    {"board", required_argument, set_board},
+    {"timeout", required_argument, set_timeout, true},
+    {"expect", required_argument, add_expect, true},
+    {"fail-on", required_argument, add_fail_on, true},
+    {"stats", optional_argument, set_stats, true},
+    {"trace", required_argument, set_trace, true},
+    {"clock", required_argument, set_clock},
+    {"reboot", no_argument, set_reboot, true},
+    {"dbt", required_argument, set_dbt, true},
+    {"cache", required_argument, set_cache, true},
+    {"disk", required_argument, option_disk},
+    {"cdrom", required_argument, option_cdrom},
+    {"floppy", required_argument, option_floppy},
+    {"snapshot", no_argument, option_snapshot},
+    {"firmware", no_argument, set_firmware},
+    {"bios", required_argument, set_bios},
+    {"boot", required_argument, set_boot},
     {"net", required_argument, option_net},
+    {"control", required_argument, set_control, true},
+    {"force", no_argument, set_force, true},
+    {"help", no_argument, set_help, true},
 };
 
 static int bad_option(int argc, char **argv, int value, struct err *e)
@@ -269,8 +295,26 @@ static int check(struct run_options *o, int argc, char **argv, struct err *e)
     return 0;
 }
 
+static int check_restore(struct run_options *o, int argc, char **argv, struct err *e)
+{
+    if (optind + 1 != argc)
+        return err_set(e, EINVAL, "no-snapshot", "usage: ring3 restore [OPTIONS] FILE");
+    o->restore = argv[optind];
+    return 0;
+}
+
+static int set_row(struct run_options *o, const struct row *row, bool restore, struct err *e)
+{
+    if (restore && !row->restore)
+        return err_set(e, EINVAL, "bad-option",
+                       "`ring3 restore` has no option --%s: the machine is the one in the snapshot",
+                       row->name);
+    return row->set(o, optarg, e);
+}
+
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e)
 {
+    bool restore = strcmp(argv[0], "restore") == 0;
     *o = (struct run_options){.vm = {.board = boards[0],
                                      .engine = NULL, /* auto */
                                      .clock = CLOCK_REAL_TIME,
@@ -284,13 +328,15 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct err *
     int value, r = 0;
     while (r == 0 && (value = getopt_long(argc, argv, ":m:h", longs, NULL)) != -1) {
         if (value == 'm')
-            r = set_ram(o, optarg, e);
+            r = set_row(o, &rows[0], restore, e);
         else if (value == 'h')
             o->help = true;
         else if (value >= FIRST_VALUE)
-            r = rows[value - FIRST_VALUE].set(o, optarg, e);
+            r = set_row(o, &rows[value - FIRST_VALUE], restore, e);
         else
             r = bad_option(argc, argv, value, e);
     }
-    return r < 0 || o->help ? r : check(o, argc, argv, e);
+    if (r < 0 || o->help)
+        return r;
+    return restore ? check_restore(o, argc, argv, e) : check(o, argc, argv, e);
 }

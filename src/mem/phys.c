@@ -117,6 +117,12 @@ int phys_extra(struct phys *p, uint64_t bytes, uint64_t *ram_offset, struct err 
     return 0;
 }
 
+uint8_t *phys_memory(const struct phys *p, uint64_t *bytes)
+{
+    *bytes = p->ram_bytes + p->extra_used;
+    return p->ram;
+}
+
 static bool can_map(const struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len)
 {
     return !((gpa | ram_offset | len) % PAGE_BYTES) && len && gpa <= PHYS_LIMIT &&

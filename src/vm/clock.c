@@ -24,7 +24,11 @@
 
 struct clock {
     enum clock_kind kind;
-    uint64_t start_ns, start_tsc; /* host values at clock_new; real clocks */
+    /* Real clocks: host values when guest time was 0; guest time while it stands still. */
+    _Atomic uint64_t start_ns, start_tsc, paused_ns, paused_tsc;
+    _Atomic bool paused;
+    _Atomic int64_t missed_s;
+    int64_t paused_wall_s;
     uint64_t tsc_hz;
     _Atomic uint64_t virtual_ns; /* virtual clocks: the time */
 
@@ -107,12 +111,16 @@ void clock_free(struct clock *c)
 
 uint64_t clock_now_ns(const struct clock *c)
 {
-    return c->kind == CLOCK_VIRTUAL ? atomic_load(&c->virtual_ns) : host_ns() - c->start_ns;
+    if (c->kind == CLOCK_VIRTUAL)
+        return atomic_load(&c->virtual_ns);
+    return atomic_load(&c->paused) ? c->paused_ns : host_ns() - c->start_ns;
 }
 
 uint64_t clock_tsc(const struct clock *c)
 {
-    return c->kind == CLOCK_VIRTUAL ? atomic_load(&c->virtual_ns) : __rdtsc() - c->start_tsc;
+    if (c->kind == CLOCK_VIRTUAL)
+        return atomic_load(&c->virtual_ns);
+    return atomic_load(&c->paused) ? c->paused_tsc : __rdtsc() - c->start_tsc;
 }
 
 bool clock_tsc_offset(const struct clock *c, uint64_t *offset)
@@ -132,6 +140,77 @@ int64_t clock_wall_s(const struct clock *c)
         return VIRTUAL_EPOCH_S + (int64_t)(atomic_load(&c->virtual_ns) / NS_PER_SEC);
     return (int64_t)time(NULL);
 }
+
+/* ---- standing still ---------------------------------------------------------------------- */
+
+int64_t clock_missed_s(const struct clock *c)
+{
+    return c->missed_s;
+}
+
+bool clock_is_paused(const struct clock *c)
+{
+    return atomic_load(&c->paused);
+}
+
+static void call_rearm(struct clock *c)
+{
+    pthread_mutex_lock(&c->lock);
+    void (*rearm)(void *) = c->rearm;
+    void *opaque = c->rearm_opaque;
+    pthread_mutex_unlock(&c->lock);
+    if (rearm)
+        rearm(opaque);
+}
+
+void clock_pause(struct clock *c)
+{
+    if (c->kind == CLOCK_REAL_TIME) {
+        struct host_moment m = host_moment();
+        c->paused_ns = m.ns - c->start_ns;
+        c->paused_tsc = m.tsc - c->start_tsc;
+        c->paused_wall_s = (int64_t)time(NULL);
+    }
+    atomic_store(&c->paused, true);
+    call_rearm(c);
+}
+
+void clock_resume(struct clock *c)
+{
+    if (c->kind == CLOCK_REAL_TIME) {
+        struct host_moment m = host_moment();
+        c->start_ns = m.ns - c->paused_ns;
+        c->start_tsc = m.tsc - c->paused_tsc;
+        c->missed_s += (int64_t)time(NULL) - c->paused_wall_s;
+    }
+    atomic_store(&c->paused, false);
+    call_rearm(c);
+}
+
+void clock_get_state(const struct clock *c, struct clock_state *s)
+{
+    *s = (struct clock_state){.now_ns = clock_now_ns(c),
+                              .tsc = clock_tsc(c),
+                              .tsc_hz = c->tsc_hz,
+                              .wall_s = clock_wall_s(c),
+                              .missed_s = c->missed_s};
+}
+
+void clock_set_state(struct clock *c, const struct clock_state *s)
+{
+    if (!atomic_load(&c->paused))
+        BUG("the state of a running clock is set");
+    if (c->kind == CLOCK_VIRTUAL) {
+        atomic_store(&c->virtual_ns, s->now_ns);
+        return;
+    }
+    c->paused_ns = s->now_ns;
+    c->paused_tsc = s->tsc;
+    c->missed_s = s->missed_s;
+    c->paused_wall_s = s->wall_s;
+}
+
+/* ---- timers --------------------------------------------------------------------------------- */
 
 /* Take the first timer off the list if it is due by limit_ns. Lock held. */
 static struct timer *take_due(struct clock *c, uint64_t limit_ns, uint64_t *deadline_ns)

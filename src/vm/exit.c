@@ -33,6 +33,7 @@ static bool serve_reset(struct vm *vm)
                 "the guest reset the machine; add --reboot to let it restart");
         return false;
     }
+    vm->vcpu->halted = 0;
     if (vm->config.board->reset(vm, &e) < 0) {
         vm_stop(vm, VM_EXIT_FAILURE, e.id, "%s", e.text);
         return false;
@@ -47,13 +48,28 @@ static bool on_attention(struct vm *vm, const struct vm_exit *x)
     if (is_stopped(vm))
         return false;
     bool wanted = atomic_exchange(&vm->reset_wanted, false);
-    return wanted || old & ATTN_RESET ? serve_reset(vm) : true;
+    if ((wanted || old & ATTN_RESET) && !serve_reset(vm))
+        return false;
+    pause_point(vm);
+    return !is_stopped(vm);
+}
+
+/* A pause, or a reset that is not to be, does not end the halt. */
+bool exit_serve_halt(struct vm *vm)
+{
+    struct vcpu *v = vm->vcpu;
+    run_halted(vm, v->halted);
+    uint32_t now = atomic_load(&v->attention);
+    if (now & v->halted & ~(uint32_t)ATTN_STOP)
+        v->halted = 0;
+    return !(now & ATTN_STOP) || on_attention(vm, NULL);
 }
 
 static bool on_halt(struct vm *vm, const struct vm_exit *x)
 {
-    run_halted(vm, x->wake);
-    return true;
+    uint32_t wake = x->wake ? x->wake : ATTN_INTERRUPT | ATTN_NMI | ATTN_RESET;
+    vm->vcpu->halted = wake & ~(uint32_t)(ATTN_STOP | ATTN_CODE); /* DMA to code wakes nobody */
+    return exit_serve_halt(vm);
 }
 
 static bool on_emulate(struct vm *vm, const struct vm_exit *x)

@@ -70,7 +70,8 @@ static void wake(struct loop *l)
 static void arm_timer(struct loop *l)
 {
     pthread_mutex_lock(&l->lock);
-    uint64_t deadline = l->moved ? TIMER_NEVER : clock_next_deadline(l->clock);
+    bool off = l->moved || clock_is_paused(l->clock);
+    uint64_t deadline = off ? TIMER_NEVER : clock_next_deadline(l->clock);
     if (deadline != l->armed_ns) {
         struct itimerspec t = {0};
         if (deadline != TIMER_NEVER) {

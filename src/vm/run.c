@@ -92,8 +92,7 @@ static void run_after_halt(struct vm *vm, struct vm_exit *x)
 void run_halted(struct vm *vm, uint32_t wake)
 {
     struct vcpu *v = vm->vcpu;
-    wake = (wake ? wake : ATTN_INTERRUPT | ATTN_NMI | ATTN_RESET) | ATTN_STOP;
-    wake &= ~(uint32_t)ATTN_CODE; /* DMA to code is noticed later, it wakes nobody */
+    wake |= ATTN_STOP;
     uint64_t start = host_now_ns();
     if (vm->config.clock == CLOCK_VIRTUAL)
         jump_to_wakeup(vm, wake);
@@ -109,7 +108,13 @@ void *vcpu_thread_main(void *opaque)
     if (vm->config.thread_start)
         vm->config.thread_start(vm->config.thread_opaque);
     struct vm_exit x;
-    do {
+    bool goes_on = true;
+    pause_gone(vm, false);
+    while (goes_on) {
+        if (v->halted) {
+            goes_on = exit_serve_halt(vm);
+            continue;
+        }
         x = (struct vm_exit){.kind = EXIT_ATTENTION};
         uint64_t start = host_now_ns();
         if (vm->config.clock == CLOCK_VIRTUAL)
@@ -119,6 +124,8 @@ void *vcpu_thread_main(void *opaque)
         else
             vm->config.engine->run(v, &x);
         v->stats.guest_ns += host_now_ns() - start;
-    } while (exit_serve(vm, &x));
+        goes_on = exit_serve(vm, &x);
+    }
+    pause_gone(vm, true);
     return NULL;
 }

@@ -21,6 +21,14 @@ bool exit_serve(struct vm *vm, const struct vm_exit *x);
 /* "halt" and the like; "?" for what is not a kind. Any thread. */
 const char *exit_name(enum exit_kind kind);
 
+/* Wait while somebody wants the machine paused. vCPU thread, at an instruction boundary. */
+void pause_point(struct vm *vm);
+/* The vCPU thread begins (false) or ends (true): nobody need wait for it to park. */
+void pause_gone(struct vm *vm, bool gone);
+
+/* Go on with a halt that vcpu.halted says is on. False: the thread is to end. vCPU thread. */
+bool exit_serve_halt(struct vm *vm);
+
 /* Body of the vCPU thread; argument and result are those of pthread_create. */
 void *vcpu_thread_main(void *vm);
 

@@ -110,6 +110,8 @@ int vm_build(struct vm *vm, const struct vm_config *config, struct log log, stru
     vm->console = console;
     vm->created_ns = host_now_ns();
     pthread_mutex_init(&vm->stop_lock, NULL);
+    pthread_cond_init(&vm->parking, NULL);
+    vm->parked = true;
     int r = build_parts(vm, &own);
     if (r < 0 && e)
         *e = own;
@@ -146,6 +148,7 @@ void vm_free(struct vm *vm)
         loop_free(vm->loop);
     if (vm->clock)
         clock_free(vm->clock);
+    pthread_cond_destroy(&vm->parking);
     pthread_mutex_destroy(&vm->stop_lock);
     memset(vm, 0, sizeof *vm);
 }
@@ -199,6 +202,7 @@ void vm_stop(struct vm *vm, int code, const char *id, const char *fmt, ...)
         vsnprintf(vm->stop_text, sizeof vm->stop_text, fmt, ap);
         va_end(ap);
     }
+    pthread_cond_broadcast(&vm->parking);
     pthread_mutex_unlock(&vm->stop_lock);
     if (vm->vcpu)
         vcpu_attend(vm->vcpu, ATTN_STOP);

@@ -5,7 +5,7 @@
  *   lock_boot --kernel FILE [--initrd FILE] [--append STRING] [--mem MIB] [--until TEXT]
  *             [--stretch N] [--steps N] [--memory-every N] [--full-every N]
  *             [--view auto|window|flat] [--cache MIB] [--no-adapt] [--one] [--trace-from N]
- *             [--spoil N] [--verbose]
+ *             [--spoil N] [--snapshot-every N] [--verbose]
  *
  * Both are complete machines of the board "pc" with virtual clocks, driven from here without
  * threads. In a step the translator runs one translation, or --stretch N instructions' worth of
@@ -18,6 +18,10 @@
  * All that repeats exactly. --trace-from N prints the translations made from step N on; with
  * smaller intervals that is the wrong one. --spoil N flips a bit of the translator's eax after
  * step N, to see that a difference is found.
+ *
+ * --snapshot-every N: after each N steps one machine is written to a snapshot, from which the other
+ * one is built anew; the next time it is the other way round. So what was saved under one engine
+ * goes on under the other, and must go the way of the machine that it was saved from.
  *
  * Exit status: 0 equal, 1 not, 2 usage or set-up, 77 this host cannot. */
 #include <errno.h>
@@ -34,6 +38,7 @@
 #include "engine/engines.h"
 #include "isa/x86/fpu.h"
 #include "lock.h"
+#include "ring3/snapshot.h"
 #include "vm/run.h"
 
 struct console {
@@ -53,14 +58,14 @@ struct machine {
 struct options {
     struct vm_config vm;
     const char *until;
-    uint64_t stretch, steps, memory_every, full_every, trace_from, spoil;
+    uint64_t stretch, steps, memory_every, full_every, trace_from, spoil, snapshot_every;
     bool verbose;
 };
 
 struct lock_boot {
     struct options o;
     struct machine ref, dbt;
-    uint64_t steps, translations, instructions, exceptions, interrupts;
+    uint64_t snapshots, steps, translations, instructions, exceptions, interrupts;
 };
 
 /* ---- consoles ---------------------------------------------------------------------------------
@@ -93,6 +98,19 @@ static void console_free(struct chardev *c)
 /* ---- machines ---------------------------------------------------------------------------------
  */
 
+static int map_ram(struct machine *m, struct err *e)
+{
+    m->v = x86_of(m->vm.vcpu);
+    m->at = lock_place(m->v);
+    atomic_store(&m->vm.vcpu->runner, pthread_self());
+    void *ram =
+        mmap(NULL, m->vm.config.ram_bytes, PROT_READ, MAP_SHARED, phys_ram_fd(m->vm.mem), 0);
+    if (ram == MAP_FAILED)
+        return err_set(e, errno, "mmap", "cannot map guest memory: %s", strerror(errno));
+    m->ram = ram;
+    return 0;
+}
+
 static int make(struct machine *m, const struct vm_config *config, const struct engine_ops *engine,
                 struct err *e)
 {
@@ -104,16 +122,7 @@ static int make(struct machine *m, const struct vm_config *config, const struct 
     m->console->chardev.ops = &ops;
     c.engine = engine;
     int r = vm_build(&m->vm, &c, (struct log){LOG_INFO, STDERR_FILENO}, &m->console->chardev, e);
-    if (r < 0)
-        return r;
-    m->v = x86_of(m->vm.vcpu);
-    m->at = lock_place(m->v);
-    atomic_store(&m->vm.vcpu->runner, pthread_self());
-    void *ram = mmap(NULL, c.ram_bytes, PROT_READ, MAP_SHARED, phys_ram_fd(m->vm.mem), 0);
-    if (ram == MAP_FAILED)
-        return err_set(e, errno, "mmap", "cannot map guest memory: %s", strerror(errno));
-    m->ram = ram;
-    return 0;
+    return r < 0 ? r : map_ram(m, e);
 }
 
 static void destroy(struct machine *m)
@@ -121,6 +130,7 @@ static void destroy(struct machine *m)
     if (m->ram)
         munmap((void *)(uintptr_t)m->ram, m->vm.config.ram_bytes);
     vm_free(&m->vm);
+    m->ram = NULL;
 }
 
 /* ---- comparison -------------------------------------------------------------------------------
@@ -182,6 +192,77 @@ static bool same_consoles(const struct lock_boot *l)
         return true;
     where(l, "consoles differ");
     return false;
+}
+
+/* ---- snapshots --------------------------------------------------------------------------------
+ */
+
+/* Every field of every device. */
+static bool same_devices(const struct lock_boot *l)
+{
+    const struct device *a = l->ref.vm.devices, *b = l->dbt.vm.devices;
+    bool same = true;
+    for (; a && b; a = a->next, b = b->next)
+        for (size_t i = 0; i < a->ops->state_count; i++) {
+            const struct state_field *f = &a->ops->state[i];
+            if (!memcmp((const char *)a + f->offset, (const char *)b + f->offset,
+                        f->size * f->count))
+                continue;
+            if (same)
+                where(l, "devices differ");
+            printf("    %s %s: %s\n", a->ops->name, a->instance, f->name);
+            same = false;
+        }
+    return same;
+}
+
+static int rebuild(struct machine *m, const char *path, struct err *e)
+{
+    struct console *console = calloc(1, sizeof *console);
+    struct vm_config c = m->vm.config;
+    struct snapshot *s = snapshot_open(path, e);
+    int r = s && console ? snapshot_config(s, &c, false, e) : -EIO;
+    if (r == 0) {
+        *console = *m->console; /* its text goes on */
+        m->console->text = NULL;
+        destroy(m);
+        m->console = console;
+        r = vm_build(&m->vm, &c, (struct log){LOG_INFO, STDERR_FILENO}, &console->chardev, e);
+        console = NULL;
+    }
+    if (r == 0)
+        r = snapshot_restore(s, &m->vm, e);
+    /* The configuration's strings go with the snapshot; nothing reads them any more. */
+    snapshot_close(s);
+    free(console);
+    return r < 0 ? r : map_ram(m, e);
+}
+
+static bool exchange(struct lock_boot *l)
+{
+    bool from_ref = l->snapshots++ & 1;
+    struct machine *from = from_ref ? &l->ref : &l->dbt, *to = from_ref ? &l->dbt : &l->ref;
+    char path[] = "/tmp/lock_boot.XXXXXX";
+    struct err e = {0};
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return false;
+    close(fd);
+    vm_pause(&from->vm);
+    int r = snapshot_save(&from->vm, path, NULL, &e);
+    vm_resume(&from->vm);
+    if (r == 0)
+        r = rebuild(to, path, &e);
+    unlink(path);
+    if (r < 0) {
+        printf("snapshot: [%s] %s\n", e.id, e.text);
+        return false;
+    }
+    from->at = lock_place(from->v);
+    /* No part of the state, but compared. */
+    memcpy(to->v->faults, from->v->faults, sizeof to->v->faults);
+    to->v->fault_next = from->v->fault_next;
+    return same_registers(l, from->v->eip) && same_memory(l) && same_devices(l);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------
@@ -282,7 +363,8 @@ static void progress(const struct lock_boot *l)
 static bool same_end(struct lock_boot *l)
 {
     l->o.full_every = 1;
-    return same_registers(l, l->dbt.v->eip) && same_memory(l) && same_consoles(l);
+    return same_registers(l, l->dbt.v->eip) && same_memory(l) && same_devices(l) &&
+           same_consoles(l);
 }
 
 static int run(struct lock_boot *l)
@@ -292,6 +374,8 @@ static int run(struct lock_boot *l)
     bool found = false;
     while (r == 1 && !found && l->steps < l->o.steps) {
         r = step(l);
+        if (r == 1 && l->o.snapshot_every && l->steps % l->o.snapshot_every == 0 && !exchange(l))
+            r = -1;
         if (l->dbt.console->len != seen)
             found = shown(l);
         seen = l->dbt.console->len;
@@ -302,6 +386,8 @@ static int run(struct lock_boot *l)
            " exceptions, %" PRIu64 " interrupts, %zu bytes of console output: %s\n",
            l->instructions, l->translations, l->steps, l->exceptions, l->interrupts,
            l->dbt.console->len, good ? "equal" : "different");
+    if (l->snapshots)
+        printf("%" PRIu64 " snapshots taken and restored\n", l->snapshots);
     if (!good)
         printf("console:\n%s\n", l->dbt.console->text ? l->dbt.console->text : "");
     if (l->o.until && !found && good) {
@@ -375,6 +461,8 @@ static bool option(struct options *o, int ch)
         return number(optarg, &o->full_every) && o->full_every;
     case 't':
         return number(optarg, &o->trace_from);
+    case 'x':
+        return number(optarg, &o->snapshot_every);
     case 's':
         return number(optarg, &o->spoil);
     default:
@@ -400,6 +488,7 @@ static bool parse(int argc, char **argv, struct options *o)
                                           {"one", no_argument, NULL, '1'},
                                           {"trace-from", required_argument, NULL, 't'},
                                           {"spoil", required_argument, NULL, 's'},
+                                          {"snapshot-every", required_argument, NULL, 'x'},
                                           {NULL, 0, NULL, 0}};
     int ch;
     while ((ch = getopt_long(argc, argv, "", names, NULL)) != -1)

@@ -12,9 +12,10 @@ import os
 import re
 import sys
 
-STACK = ['util', 'host', 'mem', 'isa', 'engine', 'vm', 'board', 'cli']
+STACK = ['util', 'host', 'mem', 'isa', 'engine', 'vm', 'board', 'control', 'cli']
 ALLOWED = {layer: set(STACK[:i]) for i, layer in enumerate(STACK)}
 ALLOWED['board'] |= {'dev', 'backend', 'pv', 'boot'}
+ALLOWED['control'] |= {'debug'}
 ALLOWED['cli'] |= {'backend', 'boot', 'debug'}
 ALLOWED['debug'] = set(STACK[:STACK.index('board')])
 for leaf in ('dev', 'backend', 'pv', 'boot'):

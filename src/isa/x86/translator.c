@@ -69,7 +69,7 @@ static int attach(struct vcpu *base, const struct dbt_options *o, const struct d
     add_rows(t, x86_specials_data);
     v->gen.translator = t;
     v->gen.callout = (uintptr_t)x86_callout;
-    v->gen.tsc_is_host = clock_tsc_offset(base->clock, &v->gen.tsc_offset);
+    x86_resumed(base);
     v->gen.shadow = x86_shadow_new(v, o, h, e);
     if (!v->gen.shadow) {
         detach(base);

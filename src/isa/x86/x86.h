@@ -245,6 +245,7 @@ struct x86_vcpu {
     bool shadow_debug;     /* that shadow holds debug traps, too (mov ss, pop ss) */
     uint32_t dr6_pending;  /* DR6 bits of a debug trap to deliver at the next boundary */
     bool nmi_blocked;      /* until iret */
+    uint8_t saved_nmi;     /* ATTN_NMI is set; valid while parked */
 
     /* Leaving a handler in the middle. */
     jmp_buf unwind;
@@ -407,6 +408,12 @@ static inline void x86_log_branch(struct x86_vcpu *v, uint32_t from, uint32_t to
 
 extern const struct isa_ops x86_isa;
 struct vcpu *x86_vcpu_new(const struct vcpu_wiring *w, unsigned index, struct err *e);
+
+/* state.c: for x86_isa, see isa_ops. */
+const struct state_field *x86_state_table(size_t *count);
+void x86_parked(struct vcpu *v);
+void x86_restored(struct vcpu *v);
+void x86_resumed(struct vcpu *v);
 
 /* The A20 gate (8042, port 92h): on lets address bit 20 through. vCPU thread. */
 void x86_set_a20(struct x86_vcpu *v, bool on);
