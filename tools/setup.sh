@@ -22,6 +22,7 @@ ninja-build    build system
 pkgconf        finds the libraries
 libzydis-dev   x86 instruction decoder
 libslirp-dev   network without privileges
+zlib1g-dev     pictures of the screen
 seabios        firmware that starts disks, CDs and floppies
 libzstd-dev    packs snapshots
 libxxhash-dev  checksums of snapshots

@@ -48,6 +48,10 @@ int phys_map_rom(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, s
  * take. -ENOSPC beyond PHYS_EXTRA in all. */
 #define PHYS_EXTRA (64 * MIB)
 int phys_extra(struct phys *p, uint64_t bytes, uint64_t *ram_offset, struct err *e);
+/* Such memory in the monitor's map, for the device that got it; and cleared, which gives it back
+ * to the host. Neither tells watchers. */
+uint8_t *phys_extra_host(const struct phys *p, uint64_t ram_offset);
+void phys_extra_zero(struct phys *p, uint64_t ram_offset, uint64_t len);
 /* Change what [gpa, +len) shows while the VM runs (chipset shadowing, memory BARs), and tell the
  * watchers: RAM or ROM from ram_offset on, or nothing (PHYS_NONE). All page multiples, within
  * RAM plus extra. Only on the vCPU thread, or while it does not run. */

@@ -78,6 +78,7 @@ struct vm_config {
     struct share_config share[VM_MAX_SHARES];
     unsigned shares;
     bool restoring;    /* a snapshot will fill the machine: load no kernel, run no firmware */
+    bool display;      /* a screen, even if no firmware wants one */
     bool allow_reboot; /* guest reset restarts the machine */
     /* Runs first on every thread the VM starts, with `opaque`; may be NULL. For what the process
      * keeps per thread, such as a stack for crash signals. */

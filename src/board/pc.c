@@ -7,13 +7,14 @@
  *                e9 debug console  f0 FPU error  f4 debug exit  3f8 com1  600 ACPI  cf8 PCI
  *
  * Either firmware runs (pc_firmware.c), or pc_boot.c leaves memory, chips and processor as a BIOS
- * and a boot loader would. Left out: video, disks, floppy, DMA controllers, second serial port. */
+ * and a boot loader would. Left out: disks, floppy, DMA controllers, second serial port. */
 #include "board/pc.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "board/boards.h"
+#include "board/pc_display.h"
 #include "board/pc_firmware.h"
 #include "ring3/devices/acpi_pm.h"
 #include "ring3/devices/debug_exit.h"
@@ -93,7 +94,9 @@ static void pc_device_reset(struct device *d)
 
 static void pc_device_free(struct device *d)
 {
-    free(container_of(d, struct pc, dev));
+    struct pc *pc = container_of(d, struct pc, dev);
+    display_typist_free(pc->vm->display.typist);
+    free(pc);
 }
 
 static const struct device_ops pc_device_ops = {
@@ -219,8 +222,10 @@ static int pc_build(struct vm *vm, struct err *e)
     vm_add_device(vm, &pc->dev);
 
     int (*const steps[])(struct pc *, struct err *) = {
-        build_processor, build_interrupts, build_classic_chips, build_pci, build_debug_ports,
-        pc_net,          pc_virtio_build,  pc_firmware_build,   pc_boot,
+        build_processor, build_interrupts, build_classic_chips,
+        build_pci,       pc_display_build, build_debug_ports,
+        pc_net,          pc_virtio_build,  pc_firmware_build,
+        pc_boot,
     };
     int r = build_memory(vm, e);
     for (unsigned i = 0; i < ARRAY_LEN(steps) && r == 0; i++)

@@ -49,6 +49,7 @@ struct pc {
     struct dev_host host;
     struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4, *acpi_pm;
     struct device *fw_cfg;     /* NULL without firmware */
+    struct device *vga;        /* or NULL */
     struct irq_line fpu_error; /* interrupt 13 */
 };
 

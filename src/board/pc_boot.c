@@ -8,6 +8,7 @@
  * services; what calls them needs real firmware. */
 #include "board/pc_firmware.h"
 
+#include "board/pc_display.h"
 #include "boot/acpi_tables.h"
 #include "isa/x86/trap.h"
 #include "ring3/devices/acpi_pm.h"
@@ -15,6 +16,7 @@
 
 #define BDA_EBDA_SEGMENT 0x40eu
 #define BDA_BASE_KIB     0x413u
+#define BDA_VIDEO        0x449u
 #define CMOS_EQUIPMENT   0x14u
 #define EQUIPMENT_FPU    0x02u
 #define EQUIPMENT_MOUSE  0x04u
@@ -41,6 +43,9 @@ void pc_acpi_config(const struct pc *pc, struct acpi_config *c)
         .pci_end = PC_PCI_END,
     };
 }
+/* Mode 3, 80 columns, 4 KiB a page, cursor of lines 13 and 14, CRTC at 3d4. */
+static const uint8_t bda_video[0x465 - BDA_VIDEO] = {
+    [0x00] = 3, [0x01] = 80, [0x04] = 0x10, [0x17] = 14, [0x18] = 13, [0x1a] = 0xd4, [0x1b] = 3};
 
 static int leave_bios_traces(struct pc *pc, struct err *e)
 {
@@ -52,6 +57,8 @@ static int leave_bios_traces(struct pc *pc, struct err *e)
     phys_write(vm->mem, BDA_EBDA_SEGMENT, &ebda, sizeof ebda);
     phys_write(vm->mem, BDA_BASE_KIB, &base_kib, sizeof base_kib);
     phys_write(vm->mem, PC_EBDA, &ebda_kib, sizeof ebda_kib);
+    if (pc->vga)
+        phys_write(vm->mem, BDA_VIDEO, bda_video, sizeof bda_video);
     mc146818_set_memory(pc->rtc, vm->config.ram_bytes);
     mc146818_set_cmos(pc->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_MOUSE);
     bus_write(vm->pio, PORT_ELCR_HIGH, 1, level >> 8);
@@ -86,6 +93,7 @@ int pc_boot(struct pc *pc, struct err *e)
     struct boot_request req = {.kernel = c->kernel,
                                .initrd = c->initrd,
                                .append = c->append,
+                               .text_screen = pc->vga,
                                .mem = pc->vm->mem,
                                .map = map,
                                .map_count = make_memory_map(c->ram_bytes, map)};
@@ -97,6 +105,7 @@ int pc_boot(struct pc *pc, struct err *e)
         return 0;
     }
     int r = leave_bios_traces(pc, e);
+    pc_display_boot(pc);
     if (r == 0)
         r = boot_load(&req, &plan, e);
     if (r == 0)

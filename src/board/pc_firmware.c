@@ -10,6 +10,7 @@
  * SeaBIOS looks for it on virtual machines: three digits, 1 floppy, 2 disk, 3 CD, 4 option ROM. */
 #include "board/pc_firmware.h"
 
+#include "board/pc_display.h"
 #include "boot/acpi_loader.h"
 #include "boot/bios.h"
 #include "ring3/devices/fw_cfg.h"
@@ -148,6 +149,8 @@ int pc_firmware_build(struct pc *pc, struct err *e)
         r = tell_acpi(pc, e);
     if (r == 0)
         r = tell_choices(pc, e);
+    if (r == 0)
+        r = pc_display_rom(pc, e);
     return r;
 }
 

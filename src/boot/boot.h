@@ -27,6 +27,7 @@ struct boot_request {
     const char *kernel; /* path */
     const char *initrd; /* path, or NULL; the one module of a multiboot kernel */
     const char *append; /* command line; "" or NULL when absent */
+    bool text_screen;   /* there is a VGA in text mode 3 */
     struct phys *mem;   /* must have RAM wherever the map says so */
     const struct boot_e820 *map;
     size_t map_count; /* at most BOOT_E820_MAX */

@@ -4,7 +4,7 @@
  *
  * A bzImage is setup_sects + 1 sectors of real-mode code, which we skip, and a protected-mode part
  * that goes to 1 MiB and unpacks itself. The header at 0x1f1 is copied into boot_params, which the
- * kernel finds through esi. No video mode is reported: there is no VGA text screen to use.
+ * kernel finds through esi. Text mode 3 is reported if there is a VGA.
  *
  * Left out: the real-mode entry, zImage (loaded low), setup_data, EFI hand-over. */
 #include "boot/loader.h"
@@ -45,6 +45,12 @@ enum {
 
 /* The rest of boot_params. */
 enum {
+    BP_VIDEO_MODE = 0x006, /* screen_info: what the BIOS says of the screen */
+    BP_VIDEO_COLUMNS = 0x007,
+    BP_VIDEO_EGA_BX = 0x00a,
+    BP_VIDEO_LINES = 0x00e,
+    BP_VIDEO_IS_VGA = 0x00f,
+    BP_VIDEO_POINTS = 0x010,
     BP_EXT_MEM_K = 0x002, /* KiB above 1 MiB, at most 0xfc00; for kernels that ignore E820 */
     BP_ALT_MEM_K = 0x1e0, /* the same, 32 bits */
     BP_E820_ENTRIES = 0x1e8,
@@ -77,6 +83,17 @@ static uint64_t ext_mem_kib(const struct boot_request *req)
     return 0;
 }
 
+/* As a VGA BIOS reports mode 3: 80 by 25 characters of 16 lines, 256 KiB of video memory. */
+static void put_screen(uint8_t *bp)
+{
+    bp[BP_VIDEO_MODE] = 3;
+    bp[BP_VIDEO_COLUMNS] = 80;
+    put16(bp + BP_VIDEO_EGA_BX, 3);
+    bp[BP_VIDEO_LINES] = 25;
+    bp[BP_VIDEO_IS_VGA] = 1;
+    put16(bp + BP_VIDEO_POINTS, 16);
+}
+
 /* Everything in boot_params that does not come from the kernel file, the registers, and the
  * initrd. */
 static int finish(struct loading *l, uint8_t *bp, uint64_t cmdline_max, uint64_t initrd_max,
@@ -91,6 +108,8 @@ static int finish(struct loading *l, uint8_t *bp, uint64_t cmdline_max, uint64_t
     if (r < 0)
         return r;
 
+    if (req->text_screen)
+        put_screen(bp);
     uint64_t ext = ext_mem_kib(req);
     put16(bp + BP_EXT_MEM_K, (uint16_t)(ext > 0xfc00 ? 0xfc00 : ext));
     put32(bp + BP_ALT_MEM_K, (uint32_t)ext);

@@ -30,6 +30,7 @@
 #define FIRST_CAPABILITY 0x40
 #define DEVFNS           256
 #define PIRQS            4
+#define PREFETCHABLE     0x08 /* of a BAR */
 
 struct pci_host {
     struct device dev;
@@ -66,6 +67,31 @@ static bool bar_wanted(const struct pci_func *f, unsigned n, uint32_t *at)
     return *at && *at <= (b->io ? 0xffffu : UINT32_MAX) - b->len;
 }
 
+/* Memory goes only where there is none, or taking it away would leave a hole in RAM. */
+static int show_ram(struct pci_host *p, const struct pci_bar *b, struct err *e)
+{
+    for (uint64_t a = b->at; a < (uint64_t)b->at + b->len; a += PAGE_BYTES)
+        if (phys_page(p->h.mem, gpa_page(a)).kind != PHYS_NONE)
+            return err_set(e, EEXIST, "pci-bar", "there is other memory at 0x%x", (unsigned)a);
+    phys_remap(p->h.mem, b->at, PHYS_RAM, b->ram_offset, b->len);
+    return 0;
+}
+
+static int bar_map(struct pci_host *p, struct pci_func *f, struct pci_bar *b, struct err *e)
+{
+    return b->ops ? bus_map(bar_bus(p, b), b->at, b->len, b->ops, b->opaque, f->name, e)
+                  : show_ram(p, b, e);
+}
+
+static void bar_unmap(struct pci_host *p, struct pci_bar *b)
+{
+    if (b->ops)
+        bus_unmap(bar_bus(p, b), b->at);
+    else
+        phys_remap(p->h.mem, b->at, PHYS_NONE, 0, b->len);
+    b->mapped = false;
+}
+
 static void bars_update(struct pci_host *p, struct pci_func *f)
 {
     bool want[PCI_BARS];
@@ -75,17 +101,15 @@ static void bars_update(struct pci_host *p, struct pci_func *f)
     for (unsigned n = 0; n < PCI_BARS; n++) {
         struct pci_bar *b = &f->bar[n];
         want[n] = bar_wanted(f, n, &at[n]);
-        if (b->mapped && (!want[n] || at[n] != b->at)) {
-            bus_unmap(bar_bus(p, b), b->at);
-            b->mapped = false;
-        }
+        if (b->mapped && (!want[n] || at[n] != b->at))
+            bar_unmap(p, b);
     }
     for (unsigned n = 0; n < PCI_BARS; n++) {
         struct pci_bar *b = &f->bar[n];
         if (!want[n] || b->mapped)
             continue;
         b->at = at[n];
-        b->mapped = bus_map(bar_bus(p, b), b->at, b->len, b->ops, b->opaque, f->name, &e) == 0;
+        b->mapped = bar_map(p, f, b, &e) == 0;
         if (!b->mapped)
             log_guest(p->h.log, &p->limit, "pci-bar", "guest placed BAR %u of %s badly: %s", n,
                       f->name, e.text);
@@ -283,6 +307,15 @@ unsigned pci_func_capability(struct pci_func *f, uint8_t id, unsigned len)
     f->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
     f->next_capability = (uint8_t)((at + len + 3) & ~3u);
     return at;
+}
+
+void pci_func_bar_ram(struct pci_func *f, unsigned n, uint32_t len, uint64_t ram_offset)
+{
+    if (n >= PCI_BARS || len < PAGE_BYTES || (len & (len - 1)))
+        BUG("%s: BAR %u of %u bytes", f->name, n, len);
+    f->bar[n] = (struct pci_bar){.len = len, .ram_offset = ram_offset};
+    f->config[PCI_BAR0 + 4 * n] = PREFETCHABLE;
+    put_config(f->writable + PCI_BAR0 + 4 * n, ~(len - 1), 4);
 }
 
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,

@@ -331,6 +331,16 @@ static void zero_run(struct phys *p, uint8_t *host, uint64_t len)
     memset(p->ram + last, 0, end - last);
 }
 
+uint8_t *phys_extra_host(const struct phys *p, uint64_t ram_offset)
+{
+    return p->ram + ram_offset;
+}
+
+void phys_extra_zero(struct phys *p, uint64_t ram_offset, uint64_t len)
+{
+    zero_run(p, p->ram + ram_offset, len);
+}
+
 int phys_zero(struct phys *p, gpa_t gpa, uint64_t len)
 {
     if (!range_ok(p, gpa, len, true))

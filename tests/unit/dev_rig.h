@@ -25,6 +25,7 @@ struct rig {
     char trace[1024]; /* "+4 -4 ": line 4 went up, then down; also whatever a test adds */
     uint64_t digest;  /* of every line change with its time */
     struct log log;
+    struct phys *own_mem; /* freed with the rig, if make() gave it memory */
 
     struct chardev chr; /* for chips with a byte stream */
     char sent[512];
@@ -106,6 +107,7 @@ static inline void rig_free(struct rig *r)
     bus_free(r->host.pio);
     bus_free(r->host.mmio);
     clock_free(r->host.clock);
+    phys_free(r->own_mem);
     free(r);
 }
 

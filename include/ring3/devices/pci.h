@@ -50,8 +50,9 @@ enum {
 struct pci_bar {
     uint32_t len; /* bytes: a power of two, 4 to 256 for I/O, 16 or more for memory; 0: absent */
     bool io;      /* on the port bus, else on the MMIO bus */
-    const struct io_ops *ops;
+    const struct io_ops *ops; /* NULL: memory from ram_offset on (phys_extra) */
     void *opaque;
+    uint64_t ram_offset;
     bool mapped; /* the rest is the host's */
     uint32_t at; /* valid while mapped */
 };
@@ -92,6 +93,9 @@ void pci_func_bar(struct pci_func *f, unsigned n, bool io, uint32_t len, const s
 /* Append a capability of `len` bytes, of which id and link are filled in; returns its offset. The
  * first one is at 0x40; what does not fit is our own mistake. Before pci_add(). */
 unsigned pci_func_capability(struct pci_func *f, uint8_t id, unsigned len);
+/* Make BAR n prefetchable memory of the guest's own, which phys_extra() gave: at least 4 KiB. It
+ * is shown where nothing else is memory. */
+void pci_func_bar_ram(struct pci_func *f, unsigned n, uint32_t len, uint64_t ram_offset);
 /* Put the function on the bus; -EEXIST if the place is taken. *f stays the caller's and must live
  * until pci_remove(). */
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,
