@@ -38,4 +38,7 @@ enum {
 };
 unsigned net_checksum_verify(const uint8_t *frame, size_t n);
 
+/* The six bits by which older cards filter multicast addresses: the top of the address's CRC. */
+unsigned net_multicast_hash(const uint8_t mac[6]);
+
 #endif

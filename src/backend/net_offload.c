@@ -199,3 +199,13 @@ unsigned net_checksum_verify(const uint8_t *frame, size_t n)
         return verify_ipv4(frame + at, n - at);
     return type == ETHERTYPE_IPV6 ? verify_ipv6(frame + at, n - at) : 0;
 }
+
+unsigned net_multicast_hash(const uint8_t mac[6])
+{
+    uint32_t crc = UINT32_MAX;
+    for (unsigned i = 0; i < 48; i++) {
+        uint32_t bit = crc >> 31 ^ (mac[i / 8] >> i % 8 & 1u);
+        crc = crc << 1 ^ (bit ? 0x04c11db7 : 0);
+    }
+    return crc >> 26;
+}

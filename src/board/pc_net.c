@@ -12,6 +12,8 @@ static const struct model {
 } models[] = {
     /* The first is the board's choice. */
     {"e1000", e1000_new},
+    {"rtl8139", rtl8139_new},
+    {"rtl8139c", rtl8139c_new},
 };
 
 static int add_nic(struct pc *pc, unsigned n, struct err *e)

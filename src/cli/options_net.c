@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Names that the board knows; here too, because configurations borrow strings. */
-static const char *const models[] = {"virtio", "e1000", "rtl8139", "ne2k"};
+static const char *const models[] = {"virtio", "e1000", "rtl8139", "rtl8139c", "ne2k"};
 
 static const uint8_t first_mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
@@ -18,9 +18,10 @@ static int set_model(struct nic_config *nic, const struct net_word *w, struct er
             nic->model = models[i];
             return 0;
         }
-    return err_set(e, EINVAL, "net-model",
-                   "--net: there is no card \"%.*s\"; model= knows virtio, e1000, rtl8139 and ne2k",
-                   (int)w->value_len, w->value);
+    return err_set(
+        e, EINVAL, "net-model",
+        "--net: there is no card \"%.*s\"; model= knows virtio, e1000, rtl8139, rtl8139c and ne2k",
+        (int)w->value_len, w->value);
 }
 
 static int card_word(struct nic_config *nic, const struct net_word *w, struct err *e)

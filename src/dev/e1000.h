@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "eeprom93.h"
 #include "ring3/devices/nic.h"
 
 #define E1000_MMIO_BYTES 0x20000u
@@ -107,7 +108,7 @@ struct e1000 {
     struct log_limit limit;
     struct timer tx_timer; /* goes on sending, or says that frames were sent */
     uint8_t mac[6];
-    uint16_t eeprom[64];
+    uint16_t eeprom[EEPROM93_WORDS];
 
     pthread_mutex_t lock; /* the rest */
     uint32_t reg[E1000_REGS];
@@ -119,8 +120,7 @@ struct e1000 {
     uint64_t tx_at_ns;    /* TIMER_NEVER: off */
 
     uint16_t phy[32];
-    uint16_t ee_shift, ee_out; /* serial EEPROM: bits in, word going out */
-    uint8_t ee_bits;           /* of ee_out that are out; EE_IDLE: not reading */
+    struct eeprom93 ee;
 
     uint32_t context[4]; /* the last context descriptor */
     uint32_t tx_len;     /* of the frame being put together */

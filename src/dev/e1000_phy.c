@@ -19,12 +19,8 @@ enum {
     EECD_GNT = 0x80,
     EECD_PRESENT = 0x100,
 };
-#define EECD_KEPT  (EECD_SK | EECD_CS | EECD_DI | EECD_FWE | EECD_REQ)
-#define EE_COMMAND 0x100 /* the start bit has come this far up: a command is complete */
-#define EE_READ    2
-#define EE_IDLE    0xff
-#define EE_WORDS   64
-#define EE_SUM     0xbaba /* of all words */
+#define EECD_KEPT (EECD_SK | EECD_CS | EECD_DI | EECD_FWE | EECD_REQ)
+#define EE_SUM    0xbaba /* of all words */
 
 enum { EERD_START = 0x01, EERD_DONE = 0x10 };
 enum {
@@ -70,47 +66,25 @@ void e1000_eeprom_fill(struct e1000 *s)
         s->eeprom[words[i].at] = words[i].value;
     for (unsigned i = 0; i < 3; i++)
         s->eeprom[i] = (uint16_t)(s->mac[2 * i] | s->mac[2 * i + 1] << 8);
-    for (unsigned i = 0; i < EE_WORDS - 1; i++)
+    for (unsigned i = 0; i < EEPROM93_WORDS - 1; i++)
         sum = (uint16_t)(sum + s->eeprom[i]);
-    s->eeprom[EE_WORDS - 1] = (uint16_t)(EE_SUM - sum);
+    s->eeprom[EEPROM93_WORDS - 1] = (uint16_t)(EE_SUM - sum);
 }
 
 void e1000_eeprom_reset(struct e1000 *s)
 {
-    s->ee_shift = s->ee_out = 0;
-    s->ee_bits = EE_IDLE;
+    eeprom93_deselect(&s->ee);
     *e1000_reg(s, R_EECD) = EECD_PRESENT | EECD_DO | EECD_CS;
-}
-
-/* A rising clock with the chip selected. Returns the wire out. */
-static bool eeprom_clock(struct e1000 *s, bool in)
-{
-    if (s->ee_bits != EE_IDLE) {
-        bool out = s->ee_bits >= 16 || (s->ee_out >> (15 - s->ee_bits) & 1);
-        s->ee_bits += s->ee_bits < 16;
-        return out;
-    }
-    s->ee_shift = (uint16_t)(s->ee_shift << 1 | in);
-    if (!(s->ee_shift & EE_COMMAND))
-        return true;
-    if ((s->ee_shift >> 6 & 3) == EE_READ) {
-        s->ee_out = s->eeprom[s->ee_shift % EE_WORDS];
-        s->ee_bits = 0;
-        return false; /* the dummy bit */
-    }
-    s->ee_shift = 0;
-    return true;
 }
 
 void e1000_eecd_write(struct e1000 *s, uint32_t value)
 {
     uint32_t old = *e1000_reg(s, R_EECD), out = old & EECD_DO;
     if (!(value & EECD_CS)) {
-        s->ee_shift = 0;
-        s->ee_bits = EE_IDLE;
+        eeprom93_deselect(&s->ee);
         out = EECD_DO;
     } else if ((value & EECD_SK) && !(old & EECD_SK)) {
-        out = eeprom_clock(s, value & EECD_DI) ? EECD_DO : 0;
+        out = eeprom93_clock(&s->ee, s->eeprom, value & EECD_DI) ? EECD_DO : 0;
     }
     *e1000_reg(s, R_EECD) =
         (value & EECD_KEPT) | EECD_PRESENT | out | (value & EECD_REQ ? EECD_GNT : 0);
@@ -119,7 +93,8 @@ void e1000_eecd_write(struct e1000 *s, uint32_t value)
 void e1000_eerd_write(struct e1000 *s, uint32_t value)
 {
     if (value & EERD_START)
-        value = (value & 0xff00) | EERD_DONE | (uint32_t)s->eeprom[(value >> 8) % EE_WORDS] << 16;
+        value =
+            (value & 0xff00) | EERD_DONE | (uint32_t)s->eeprom[(value >> 8) % EEPROM93_WORDS] << 16;
     *e1000_reg(s, R_EERD) = value;
 }
 

@@ -18,6 +18,8 @@ struct nic_wiring {
 /* NULL on error. */
 struct device *e1000_new(const struct nic_wiring *w, struct err *e);   /* Intel 82540EM */
 struct device *rtl8139_new(const struct nic_wiring *w, struct err *e); /* Realtek RTL8139C+ */
-struct device *ne2k_new(const struct nic_wiring *w, struct err *e);    /* Realtek RTL8029AS */
+struct device *rtl8139c_new(const struct nic_wiring *w,
+                            struct err *e);                         /* RTL8139C, without C+ mode */
+struct device *ne2k_new(const struct nic_wiring *w, struct err *e); /* Realtek RTL8029AS */
 
 #endif
