@@ -7,12 +7,16 @@
  *
  * The machine describes itself through fw_cfg: memory, ACPI tables with the script that places
  * them, choices of the boot menu. The order in which drives are tried is in CMOS memory, where
- * SeaBIOS looks for it on virtual machines: three digits, 1 floppy, 2 disk, 3 CD, 4 option ROM. */
+ * SeaBIOS looks for it on virtual machines: three digits, 1 floppy, 2 disk, 3 CD, 4 option ROM.
+ * A kernel of the command line is such a ROM (boot/kernel_rom.h). */
 #include "board/pc_firmware.h"
+
+#include <string.h>
 
 #include "board/pc_display.h"
 #include "boot/acpi_loader.h"
 #include "boot/bios.h"
+#include "boot/kernel_rom.h"
 #include "ring3/devices/fw_cfg.h"
 #include "ring3/devices/mc146818.h"
 #include "ring3/devices/ns16550.h"
@@ -24,6 +28,8 @@
 #define CMOS_TRANSLATION 0x39 /* of IDE disks, two bits each */
 #define CMOS_BOOT_FIRST  0x3d /* bits 3..0; second: bits 7..4 */
 #define TRANSLATE_LBA    0x55 /* 63 sectors, as many heads as needed: four disks */
+
+#define BOOT_ROM 4
 
 #define E820_BYTES 20
 
@@ -136,6 +142,68 @@ static int tell_choices(struct pc *pc, struct err *e)
     return r;
 }
 
+/* ---- a kernel that firmware starts ----------------------------------------------------------- */
+
+static int load_kernel(struct pc *pc, const struct boot_e820 *map, size_t count,
+                       struct boot_plan *plan, struct err *e)
+{
+    const struct vm_config *c = &pc->vm->config;
+    struct boot_request req = {.kernel = c->kernel,
+                               .initrd = c->initrd,
+                               .append = c->append,
+                               .mem = pc->vm->mem,
+                               .map = map,
+                               .map_count = count};
+    return boot_load(&req, plan, e);
+}
+
+/* The option ROM wants the kernel. Any other code of the guest may ask as well: it then loads the
+ * kernel over itself. */
+static void kernel_wanted(void *opaque, uint8_t *bytes, size_t len)
+{
+    struct pc *pc = opaque;
+    struct boot_e820 map[KERNEL_ROM_MAX];
+    struct boot_plan plan;
+    struct err e = {0};
+
+    memset(bytes, 0, len);
+    int count = kernel_rom_map(pc->vm->mem, map);
+    if (count < 0)
+        vm_stop(pc->vm, VM_EXIT_FAILURE, "firmware-map",
+                "the firmware's memory map is not one of this machine, so the kernel has no place");
+    else if (load_kernel(pc, map, (size_t)count, &plan, &e) < 0)
+        vm_stop(pc->vm, VM_EXIT_FAILURE, e.id, "%s", e.text);
+    else
+        kernel_rom_plan(&plan, bytes);
+}
+
+/* Load it once before the machine runs, so that a kernel that does not work is an error at once. */
+static int try_kernel(struct pc *pc, struct err *e)
+{
+    uint64_t ram = pc->vm->config.ram_bytes;
+    struct boot_e820 map[2] = {{0, PC_LOW_END, E820_RAM}, {MIB, ram - MIB, E820_RAM}};
+    struct boot_plan plan;
+    int r = load_kernel(pc, map, ram > MIB ? 2 : 1, &plan, e);
+
+    phys_zero(pc->vm->mem, 0, PC_LOW_END);
+    if (ram > MIB)
+        phys_zero(pc->vm->mem, MIB, ram - MIB);
+    return r;
+}
+
+static int offer_kernel(struct pc *pc, struct err *e)
+{
+    uint8_t rom[KERNEL_ROM_BYTES];
+    int r = try_kernel(pc, e);
+
+    kernel_rom_build(rom);
+    if (r == 0)
+        r = fw_cfg_add_made(pc->fw_cfg, KERNEL_ROM_ITEM, PLAN_BYTES, kernel_wanted, pc, e);
+    if (r == 0)
+        r = fw_cfg_add_file(pc->fw_cfg, KERNEL_ROM_NAME, rom, sizeof rom, e);
+    return r;
+}
+
 int pc_firmware_build(struct pc *pc, struct err *e)
 {
     if (!pc_has_firmware(pc))
@@ -151,6 +219,8 @@ int pc_firmware_build(struct pc *pc, struct err *e)
         r = tell_choices(pc, e);
     if (r == 0)
         r = pc_display_rom(pc, e);
+    if (r == 0 && pc->vm->config.kernel)
+        r = offer_kernel(pc, e);
     return r;
 }
 
@@ -162,6 +232,12 @@ static void set_boot_order(struct pc *pc)
         [BOOT_NONE] = 0, [BOOT_FLOPPY] = 1, [BOOT_DISK] = 2, [BOOT_CDROM] = 3};
     static const enum boot_device usual[VM_MAX_BOOT] = {BOOT_DISK, BOOT_CDROM, BOOT_FLOPPY};
     const enum boot_device *order = pc->vm->config.boot[0] ? pc->vm->config.boot : usual;
+
+    if (pc->vm->config.kernel) { /* it was named, so it comes first */
+        mc146818_set_cmos(pc->rtc, CMOS_BOOT_FIRST, BOOT_ROM);
+        mc146818_set_cmos(pc->rtc, CMOS_BOOT_THIRD, 0);
+        return;
+    }
 
     mc146818_set_cmos(pc->rtc, CMOS_BOOT_FIRST, (uint8_t)(digit[order[0]] | digit[order[1]] << 4));
     mc146818_set_cmos(pc->rtc, CMOS_BOOT_THIRD, (uint8_t)(digit[order[2]] << 4));

@@ -249,10 +249,67 @@ def fork_storm():
         check_memory(guest)
 
 
+def firmware_alone():
+    """The BIOS starts, says so on the serial port, reads what the machine tells about itself, finds
+    no drive, and says that."""
+    with Guest(RING3, options=['--trace', 'firmware'], start=['--firmware']) as guest:
+        guest.wait_for(r'SeaBIOS \(version [^)]+\)')
+        guest.wait_for(r'No bootable device')
+        guest.signal(signal.SIGTERM)
+        guest.wait_exit(125)
+        for said in ('Found QEMU fw_cfg', 'QEMU fw_cfg DMA interface supported',
+                     'len 0x0000000010000000 [RAM]', 'PIIX3/PIIX4 init: elcr=00 0c',
+                     'Using pmtimer, ioport 0x608', 'ACPI: parse DSDT at 0x0fff',
+                     'PS2 keyboard initialized', 'Found 1 serial ports'):
+            expect(said in guest.complaints(), f'the BIOS did not say "{said}"')
+
+
+TABLES = """cd /sys/firmware/acpi/tables
+for t in *; do [ -f $t ] && echo table $t $(od -An -v -tx1 $t | tr -d '\\n '); done; true
+"""
+
+
+def acpi_tables(options):
+    """Debian's kernel's ACPI tables, by name; what firmware places may have other addresses."""
+    with Guest(RING3, options=options, script=TABLES) as guest:
+        guest.wait_for(r'script ended with status 0')
+        guest.wait_exit(0)
+        tables = {name: bytearray.fromhex(hexed)
+                  for name, hexed in re.findall(r'table (\w+) ([0-9a-f]+)', guest.output)}
+    expect({'FACP', 'DSDT', 'FACS'} <= set(tables), f'only {set(tables)}')
+    for name, table in tables.items():
+        expect(name == 'FACS' or sum(table) % 256 == 0, f'checksum of {name}')
+    for at, count in ((9, 1), (36, 8), (140, 8)):
+        tables['FACP'][at:at + count] = bytes(count)
+    return tables
+
+
+def firmware_kernel():
+    """A kernel that the BIOS starts finds the same ACPI tables as one without a BIOS."""
+    with_bios, without = acpi_tables(['--firmware']), acpi_tables([])
+    expect(with_bios == without, f'tables differ: {with_bios} and {without}')
+
+
+def firmware_memory():
+    """It has the memory that the BIOS left of 2 GiB, and the machine restarts."""
+    script = 'dmesg | grep -E "e820|SMBIOS|PCI BIOS"; reboot -f\n'
+    with Guest(RING3, memory='2G', script=script, append=APPEND.replace(' quiet', ''),
+               options=['--firmware', '--reboot', '--expect', 'init r[u]nning', '--expect',
+                        'init r[u]nning']) as guest:
+        guest.wait_exit(0)
+        for said in ('mem 0x0000000000000000-0x000000000009fbff\\] usable',
+                     'mem 0x0000000000100000-0x000000007fff[0-9a-f]+\\] usable',
+                     'mem 0x00000000fffc0000-0x00000000ffffffff\\] reserved',
+                     'SMBIOS 2', 'PCI BIOS revision'):
+            expect(re.search(said, guest.output), f'the kernel did not say "{said}"')
+        expect(len(re.findall('SeaBIOS', guest.output)) == 2, 'the BIOS did not start twice')
+
+
 STORM = sys.argv[4] if len(sys.argv) > 4 else None
 CASES = {f.__name__: f for f in (session_128m, session_256m, session_2g, parameter, interactive,
                                  quit_key, expect_match, fail_on_match, timeout, modules,
-                                 panic, reboot, terminated, load, fork_storm, figures, idle)}
+                                 panic, reboot, terminated, load, fork_storm, figures, idle,
+                                 firmware_alone, firmware_kernel, firmware_memory)}
 
 
 def main():

@@ -199,6 +199,31 @@ def files():
         one_line(ring3('run', empty), 125, 'kernel-empty')
 
 
+def firmware():
+    """Missing firmware is the host's lack, a named file that is missing is the user's; a kernel that
+    firmware starts is looked at before the machine runs, and runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = one_line(ring3('run', '--firmware', env={**os.environ, 'RING3_FIRMWARE': folder}), 126,
+                        'firmware-missing')
+        check('apt install seabios' in text and folder in text, text)
+        one_line(ring3('run', '--bios', folder + '/none'), 127, 'firmware-missing')
+        odd = os.path.join(folder, 'odd')
+        with open(odd, 'wb') as f:
+            f.write(b'x' * 10000)
+        one_line(ring3('run', '--bios', odd), 125, 'firmware-size')
+        one_line(ring3('run', '--firmware', odd), 125, 'kernel-format')
+        with open(odd, 'wb') as f:
+            f.write(b'\xf4' * 65536)  # the reset vector has HLT, interrupts are off
+        one_line(ring3('run', '--bios', odd, '--timeout', '300ms'), 124, 'timeout')
+    one_line(ring3('run', '--firmware', '/nonexistent/kernel'), 127, 'kernel-missing')
+    one_line(ring3('run', '--firmware', '--boot', 'tape'), 125, 'bad-option')
+    for memory in ('1M', '3G'):
+        r = ring3('run', '-m', memory, '--firmware', '--expect', 'No bootable device')
+        check(r.returncode == 0 and b'SeaBIOS' in r.stdout, r)
+    r = ring3('run', '--firmware', do='3')
+    check(r.returncode == 3 and r.stdout.endswith(GREETING), r)
+
+
 def ram_size():
     for size in ('', 'x', '1.5G', '-1M', '12Q', '99999999999999999999'):
         one_line(ring3('run', '-m', size, GUEST), 125, 'bad-size')

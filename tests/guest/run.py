@@ -29,6 +29,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 SECONDS = 60
+FIRMWARE = ('pam',)  # what ring3 too starts through the BIOS
 COMMAND_LINES = {'multi': 'one two=2 three', 'pagefault': 'second'}
 MODULE = b'The module of the multiboot test.\n'
 
@@ -253,6 +254,8 @@ RING3_JUDGES = {'fault3': triple_fault_told}
 def extra_arguments(name, folder):
     """Options of a monitor that one program needs."""
     extra = {'name': name, 'ring3': [], 'qemu': []}
+    if name in FIRMWARE:
+        extra['ring3'] += ['--firmware']
     if name in COMMAND_LINES:
         extra['ring3'] += ['--append', COMMAND_LINES[name]]
         extra['qemu'] += ['-append', COMMAND_LINES[name]]

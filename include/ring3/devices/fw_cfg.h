@@ -20,7 +20,7 @@ enum {
     FW_CFG_MAX_CPUS = 0x0f, /* 2 bytes */
     FW_CFG_DIRECTORY = 0x19,
     FW_CFG_FIRST_FILE = 0x20,
-    FW_CFG_LOCAL = 0x8000, /* a board's own; file-less */
+    FW_CFG_LOCAL = 0x8000, /* a board's own; SeaBIOS has a meaning for the first few */
 };
 
 /* Ports 0x510-0x511 and 0x514-0x51b. NULL on error. */
