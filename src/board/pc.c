@@ -3,11 +3,13 @@
  * processor, first serial port on the console. Read pc_build() from top to bottom.
  *
  *   interrupts   0 timer  1 keyboard  4 com1  8 clock  9 ACPI  10, 11 PCI  12 mouse  13 FPU
+ *                14, 15 IDE
  *   ports        20 a0 4d0 i8259   40 61 i8254   60 64 i8042   70 mc146818   80 POST   92 A20
- *                e9 debug console  f0 FPU error  f4 debug exit  3f8 com1  600 ACPI  cf8 PCI
+ *                e9 debug console  f0 FPU error  f4 debug exit  170 376 1f0 3f6 IDE  3f8 com1
+ *                600 ACPI  cf8 PCI
  *
  * Either firmware runs (pc_firmware.c), or pc_boot.c leaves memory, chips and processor as a BIOS
- * and a boot loader would. Left out: disks, floppy, DMA controllers, second serial port. */
+ * and a boot loader would. Left out: floppy, DMA controllers, second serial port. */
 #include "board/pc.h"
 
 #include <errno.h>
@@ -222,10 +224,10 @@ static int pc_build(struct vm *vm, struct err *e)
     vm_add_device(vm, &pc->dev);
 
     int (*const steps[])(struct pc *, struct err *) = {
-        build_processor, build_interrupts, build_classic_chips,
-        build_pci,       pc_display_build, build_debug_ports,
-        pc_net,          pc_virtio_build,  pc_firmware_build,
-        pc_boot,
+        build_processor,   build_interrupts, build_classic_chips,
+        build_pci,         pc_display_build, pc_drives_build,
+        build_debug_ports, pc_net,           pc_virtio_build,
+        pc_firmware_build, pc_boot,
     };
     int r = build_memory(vm, e);
     for (unsigned i = 0; i < ARRAY_LEN(steps) && r == 0; i++)

@@ -48,8 +48,9 @@ struct pc {
     struct x86_vcpu *cpu;
     struct dev_host host;
     struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4, *acpi_pm;
-    struct device *fw_cfg;     /* NULL without firmware */
-    struct device *vga;        /* or NULL */
+    struct device *fw_cfg; /* NULL without firmware */
+    struct device *vga;    /* or NULL */
+    struct device *ide;
     struct irq_line fpu_error; /* interrupt 13 */
 };
 
@@ -65,5 +66,8 @@ int pc_net(struct pc *pc, struct err *e);
 /* Do what a BIOS and a boot loader do: tables, kernel, processor state. Devices and processor are
  * freshly reset. Build time and vCPU thread. */
 int pc_boot(struct pc *pc, struct err *e);
+
+/* pc_drives.c: drives that are not virtio, from vm->config.drive and vm->drive. */
+int pc_drives_build(struct pc *pc, struct err *e);
 
 #endif

@@ -20,6 +20,7 @@
 struct rig {
     struct dev_host host;
     struct device *d;
+    struct device *parent; /* the bus *d is on, if any; freed after it */
     int level[RIG_LINES];
     unsigned rises[RIG_LINES];
     char trace[1024]; /* "+4 -4 ": line 4 went up, then down; also whatever a test adds */
@@ -104,6 +105,8 @@ static inline void rig_free(struct rig *r)
 {
     if (r->d)
         r->d->ops->free(r->d);
+    if (r->parent)
+        r->parent->ops->free(r->parent);
     bus_free(r->host.pio);
     bus_free(r->host.mmio);
     clock_free(r->host.clock);

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Drives of the pc board that are not virtio: IDE disks and CD-ROMs.
+ *
+ * Disks become primary master, primary slave, secondary master, secondary slave, in the order they
+ * were given; CD-ROMs the secondary master first, so that a PC's usual places are kept. */
+#include "board/pc.h"
+
+#include <errno.h>
+
+#include "ring3/devices/i8259.h"
+#include "ring3/devices/ide.h"
+
+/* Disks without an interface are IDE for firmware; kernels given directly get virtio instead. */
+static bool is_ide(const struct vm_config *c, const struct drive_config *d)
+{
+    if (d->interface == DRIVE_AUTO)
+        return d->cdrom || !c->kernel || c->firmware;
+    return d->interface == DRIVE_IDE;
+}
+
+/* Put a drive into the first free place of `order`. */
+static int place(struct ide_config *ide, const uint8_t order[IDE_DRIVES], enum ide_kind kind,
+                 struct block *medium, struct err *e)
+{
+    for (unsigned i = 0; i < IDE_DRIVES; i++) {
+        unsigned n = order[i];
+        if (ide->drive[n].kind == IDE_ABSENT) {
+            ide->drive[n].kind = kind;
+            ide->drive[n].medium = medium;
+            return 0;
+        }
+    }
+    return err_set(e, EINVAL, "too-many-ide",
+                   "more than %d IDE drives (disks and CD-ROMs); give other disks the interface "
+                   "virtio (--disk FILE,if=virtio)",
+                   IDE_DRIVES);
+}
+
+/* CD-ROMs first: they have the narrower choice. */
+static int place_drives(struct pc *pc, struct ide_config *ide, bool cdroms, struct err *e)
+{
+    static const uint8_t disk_order[IDE_DRIVES] = {0, 1, 2, 3}, cd_order[IDE_DRIVES] = {2, 3, 1, 0};
+    const struct vm_config *c = &pc->vm->config;
+    int r = 0;
+
+    for (unsigned i = 0; i < c->drives && r == 0; i++) {
+        const struct drive_config *d = &c->drive[i];
+        if (!is_ide(c, d) || d->cdrom != cdroms)
+            continue;
+        if (d->cdrom)
+            r = place(ide, cd_order, IDE_CDROM, pc->vm->drive[i], e);
+        else if (pc->vm->drive[i])
+            r = place(ide, disk_order, IDE_DISK, pc->vm->drive[i], e);
+        else
+            r = err_set(e, EINVAL, "drive-empty", "drive %u: an IDE disk needs an image", i);
+    }
+    return r;
+}
+
+static int build_ide(struct pc *pc, struct err *e)
+{
+    struct ide_config ide = {.irq = {i8259_line(pc->pic, IDE_IRQ0), i8259_line(pc->pic, IDE_IRQ1)}};
+    int r = place_drives(pc, &ide, true, e);
+
+    if (r == 0)
+        r = place_drives(pc, &ide, false, e);
+    if (r < 0)
+        return r;
+    pc->ide = ide_new(&pc->host, pci_host_of(pc->pci_host), &ide, e);
+    if (!pc->ide)
+        return -e->errnum;
+    vm_add_device(pc->vm, pc->ide);
+    return 0;
+}
+
+int pc_drives_build(struct pc *pc, struct err *e)
+{
+    return build_ide(pc, e);
+}
