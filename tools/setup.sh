@@ -22,9 +22,9 @@ ninja-build    build system
 pkgconf        finds the libraries
 libzydis-dev   x86 instruction decoder
 libslirp-dev   network without privileges
-zlib1g-dev     pictures of the screen
+zlib1g-dev     pictures of the screen, compressed qcow2 disks
 seabios        firmware that starts disks, CDs and floppies
-libzstd-dev    packs snapshots
+libzstd-dev    packs snapshots, compressed qcow2 disks
 libxxhash-dev  checksums of snapshots
 libjansson-dev the control socket speaks JSON
 '
@@ -34,6 +34,7 @@ clang-format   source format check
 acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
 e2fsprogs      disks for guests of the boot tests
+qemu-utils     makes and checks the disk images of tests
 "
 
 systems_needs="$check_needs

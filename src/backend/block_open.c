@@ -6,9 +6,10 @@
  * of the host as its backing file. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "backend/disk.h"
+#include "backend/qcow2.h"
 
 static bool ends_in(const char *s, const char *end)
 {
@@ -37,33 +38,56 @@ static int check_not_qcow2(struct disk *d, struct err *e)
                    d->name);
 }
 
-static struct disk *open_disk(const struct block_config *c, struct err *e)
+/* Writes go to a qcow2 image without a name, and are gone with it. */
+static struct disk *throw_away(struct disk *base, const struct block_config *c, struct err *e)
 {
-    if (c->snapshot || format_of(c) == BLOCK_FORMAT_QCOW2) {
-        err_set(e, EINVAL, "disk-format", "%s: only raw images without snapshot can be opened yet",
-                c->file);
+    struct qcow2_create image = {.bytes = base->bytes};
+    struct qcow2_open o = {.log = c->log, .backing = base};
+    struct disk *file = disk_file_temporary(e);
+    if (!file || qcow2_create(file, &image, e) < 0) {
+        disk_free(file);
+        disk_free(base);
         return NULL;
     }
-    unsigned flags = (c->read_only || c->snapshot ? DISK_FILE_READ_ONLY : 0) |
-                     (c->unsafe ? DISK_FILE_UNSAFE : 0);
-    struct disk *d = disk_file_open(c->file, flags, e);
+    struct disk *d = qcow2_open(file, &o, e);
     if (!d)
         return NULL;
-    if (c->format == BLOCK_FORMAT_BY_NAME && format_of(c) == BLOCK_FORMAT_RAW &&
+    char *name = strdup(base->name);
+    if (name) {
+        free(d->name);
+        d->name = name;
+    }
+    d->format = base->format;
+    return d;
+}
+
+struct disk *disk_open(const struct block_config *c, unsigned depth, struct err *e)
+{
+    bool read_only = c->read_only || c->snapshot;
+    enum block_format format = format_of(c);
+    struct disk *d = disk_file_open(
+        c->file, (read_only ? DISK_FILE_READ_ONLY : 0) | (c->unsafe ? DISK_FILE_UNSAFE : 0), e);
+    if (!d)
+        return NULL;
+    if (c->format == BLOCK_FORMAT_BY_NAME && format == BLOCK_FORMAT_RAW &&
         check_not_qcow2(d, e) < 0) {
         disk_free(d);
         return NULL;
     }
-    return d;
+    if (format == BLOCK_FORMAT_QCOW2) {
+        struct qcow2_open o = {.read_only = read_only, .depth = depth, .log = c->log};
+        d = qcow2_open(d, &o, e);
+    }
+    return d && c->snapshot && !c->read_only ? throw_away(d, c, e) : d;
 }
 
 struct block *block_open(const struct block_config *c, struct err *e)
 {
-    struct disk *d = open_disk(c, e);
+    struct disk *d = disk_open(c, 0, e);
     if (!d)
         return NULL;
     if (d->bytes == 0) {
-        err_set(e, EINVAL, "disk-empty", "%s: the file is empty, a disk needs at least 512 bytes",
+        err_set(e, EINVAL, "disk-empty", "%s: the disk is empty, it needs at least 512 bytes",
                 c->file);
         disk_free(d);
         return NULL;
@@ -72,6 +96,8 @@ struct block *block_open(const struct block_config *c, struct err *e)
     if (b && c->log)
         log_line(c->log, LOG_INFO, "disk", "%s: %s, %" PRIu64 " MiB%s", b->info.name,
                  b->info.format, (b->info.bytes + MIB - 1) / MIB,
-                 b->info.read_only ? ", read-only" : "");
+                 b->info.read_only ? ", read-only"
+                 : c->snapshot     ? ", writes will be thrown away"
+                                   : "");
     return b;
 }

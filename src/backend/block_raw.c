@@ -32,7 +32,6 @@ struct file_disk {
     bool unsafe;
     _Atomic bool no_holes;    /* the file system cannot punch */
     _Atomic bool sync_failed; /* fdatasync failed: what it lost will not be written later */
-    _Atomic uint64_t end;     /* of the file itself */
 };
 
 static struct file_disk *self(struct disk *d)
@@ -40,11 +39,10 @@ static struct file_disk *self(struct disk *d)
     return container_of(d, struct file_disk, disk);
 }
 
-/* Reads behind the end are zeros only in the last, incomplete sector. */
+/* A read found no more bytes at `at`. */
 static int end_of_file(struct file_disk *f, uint64_t at, uint64_t len, struct span to)
 {
-    uint64_t end = f->end;
-    if (at < end || at + len > (end + SECTOR - 1) / SECTOR * SECTOR)
+    if (at < f->disk.end)
         return -EIO; /* somebody made it shorter */
     span_zero(to, len);
     return 0;
@@ -88,8 +86,8 @@ static bool file_read_now(struct disk *d, uint64_t offset, uint64_t len, struct 
 
 static void grown(struct file_disk *f, uint64_t end)
 {
-    uint64_t old = f->end;
-    while (old < end && !atomic_compare_exchange_weak(&f->end, &old, end))
+    uint64_t old = f->disk.end;
+    while (old < end && !atomic_compare_exchange_weak(&f->disk.end, &old, end))
         ;
 }
 
@@ -130,7 +128,7 @@ static int file_write_zeroes(struct disk *d, uint64_t offset, uint64_t len)
 {
     static const uint8_t zeros[ZERO_BYTES];
     struct file_disk *f = self(d);
-    int r = offset + len <= f->end ? punch(f, offset, len) : -EOPNOTSUPP;
+    int r = offset + len <= f->disk.end ? punch(f, offset, len) : -EOPNOTSUPP;
     if (r == 0)
         return 0;
     for (r = 0; len && r == 0;) {
@@ -163,7 +161,7 @@ static int file_resize(struct disk *d, uint64_t bytes)
     struct file_disk *f = self(d);
     if (ftruncate(f->fd, (off_t)bytes) < 0)
         return errno == EFBIG || errno == ENOSPC ? -ENOSPC : -EIO;
-    f->end = bytes;
+    f->disk.end = bytes;
     d->bytes = (bytes + SECTOR - 1) / SECTOR * SECTOR;
     return 0;
 }
@@ -253,8 +251,8 @@ static int find_size(struct file_disk *f, const char *path, struct err *e)
     off_t end = S_ISBLK(st.st_mode) ? lseek(f->fd, 0, SEEK_END) : st.st_size;
     if (end < 0)
         return open_error(path, false, errno, e);
-    f->end = (uint64_t)end;
-    f->disk.bytes = (f->end + SECTOR - 1) / SECTOR * SECTOR;
+    f->disk.end = (uint64_t)end;
+    f->disk.bytes = (f->disk.end + SECTOR - 1) / SECTOR * SECTOR;
     return 0;
 }
 

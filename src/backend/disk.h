@@ -28,11 +28,12 @@ struct disk_ops {
 /* Embedded first by each format. */
 struct disk {
     const struct disk_ops *ops;
-    uint64_t bytes;   /* a file: its present end; writes beyond it make it grow */
-    bool read_only;   /* write and the like are not called */
-    bool can_discard; /* discard gives space back */
-    uint32_t cluster; /* as in struct block_info */
-    unsigned threads; /* requests worth having under way at a time */
+    uint64_t bytes;       /* a multiple of 512; only formats may go beyond it, in their file, */
+    _Atomic uint64_t end; /* which then grows: bytes that are there. Behind it are zeros. */
+    bool read_only;       /* write and the like are not called */
+    bool can_discard;     /* discard gives space back */
+    uint32_t cluster;     /* as in struct block_info */
+    unsigned threads;     /* requests worth having under way at a time */
     const char *format;
     char *name; /* for messages; owned */
 };
@@ -53,6 +54,9 @@ enum disk_file_flags {
 struct disk *disk_file_open(const char *path, unsigned flags, struct err *e);
 /* A file without a name in $TMPDIR or /var/tmp, gone when freed. Unsafe. */
 struct disk *disk_file_temporary(struct err *e);
+
+/* block_open.c: what c asks for, without the asynchronous face; `depth` of backing files so far. */
+struct disk *disk_open(const struct block_config *c, unsigned depth, struct err *e);
 
 /* block_pool.c: devices' view. Owns the disk from the start, even on error. */
 struct block *block_from_disk(struct disk *d, const struct block_config *c, struct err *e);

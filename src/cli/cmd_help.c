@@ -36,7 +36,7 @@ static const char disks[] =
     "Disks, CDs and floppies of `ring3 run`, at most 8 in all:\n"
     "  --disk FILE[,WORD...]   a disk; words:\n"
     "      if=virtio, if=ide     how the guest sees it\n"
-    "      format=raw|qcow2      what FILE is; else .qcow2 by its name, all others raw\n"
+    "      format=raw|qcow2      what FILE is; else its name in .qcow2 says so, or not\n"
     "      ro                    the guest cannot write to it\n"
     "      snapshot              writes are thrown away at the end\n"
     "      unsafe                what the guest flushes may be lost in a power loss\n"
