@@ -138,8 +138,9 @@ static inline uint64_t rig_random(uint64_t *seed) /* splitmix64 */
 /* What rig_fuzz needs to know of a chip. */
 struct rig_fuzz {
     struct device *(*make)(struct rig *r);
-    const uint16_t *ports;
+    const uint16_t *ports; /* or, with mmio_base, offsets of 32-bit registers from it */
     size_t port_count;
+    uint64_t mmio_base;
     uint64_t max_step_ns; /* time steps are spread evenly on a logarithmic scale up to this */
     /* One random thing other than a register access (input lines, bytes, acknowledge); the
      * result is compared between twins. NULL for none. */
@@ -150,16 +151,18 @@ static inline uint64_t rig_fuzz_step(struct rig *r, const struct rig_fuzz *f, ui
 {
     uint64_t what = rig_random(seed), value = rig_random(seed);
     unsigned port = f->ports[(what >> 8) % f->port_count];
-    unsigned size = (what >> 40) % 16 == 0 ? 2 : 1;
+    struct bus *bus = f->mmio_base ? r->host.mmio : r->host.pio;
+    uint64_t at = f->mmio_base + port;
+    unsigned size = f->mmio_base ? 4 : (what >> 40) % 16 == 0 ? 2 : 1;
     switch (what % 8) {
     case 0:
     case 1:
     case 2:
-        return bus_read(r->host.pio, port, size);
+        return bus_read(bus, at, size);
     case 3:
     case 4:
     case 5:
-        bus_write(r->host.pio, port, size, value);
+        bus_write(bus, at, size, value);
         return 0;
     case 6:
         return f->poke ? f->poke(r, value) : 0;
