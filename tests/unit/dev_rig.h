@@ -140,11 +140,11 @@ struct rig_fuzz {
     struct device *(*make)(struct rig *r);
     const uint16_t *ports; /* or, with mmio_base, offsets of 32-bit registers from it */
     size_t port_count;
-    uint64_t mmio_base;
     uint64_t max_step_ns; /* time steps are spread evenly on a logarithmic scale up to this */
     /* One random thing other than a register access (input lines, bytes, acknowledge); the
      * result is compared between twins. NULL for none. */
     uint64_t (*poke)(struct rig *r, uint64_t random);
+    uint64_t mmio_base;
 };
 
 static inline uint64_t rig_fuzz_step(struct rig *r, const struct rig_fuzz *f, uint64_t *seed)

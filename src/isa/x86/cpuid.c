@@ -3,8 +3,9 @@
  *
  * The model is an Athlon-class processor with SSE2: family 6, vendor AuthenticAMD. The vendor
  * matters: kernels apply their Meltdown and L1TF mitigations, dear for an interpreter, to Intel's
- * of that age only. Not offered: APIC, MTRR, MCA, long mode, SYSCALL, AVX and anything after
- * SSE2. Leaf 80000007 promises a constant TSC, which the host's clock gives. */
+ * of that age only. The APIC is offered where the board has one and it is switched on. Not offered:
+ * MTRR, MCA, long mode, SYSCALL, AVX and anything after SSE2. Leaf 80000007 promises a constant
+ * TSC, which the host's clock gives. */
 #include "isa/x86/cpuid.h"
 
 #define FEATURE_FPU          (1u << 0)
@@ -15,6 +16,7 @@
 #define FEATURE_MSR          (1u << 5)
 #define FEATURE_PAE          (1u << 6)
 #define FEATURE_CX8          (1u << 8)
+#define FEATURE_APIC         (1u << 9)
 #define FEATURE_SEP          (1u << 11)
 #define FEATURE_PGE          (1u << 13)
 #define FEATURE_CMOV         (1u << 15)
@@ -65,10 +67,18 @@ static const struct {
     {0x80000008, {36 | 32 << 8, 0, 0, 0}},
 };
 
-struct x86_cpuid x86_cpuid(uint32_t leaf, uint32_t subleaf)
+static bool has_apic(const struct x86_vcpu *v)
 {
+    return v->apic_base.read && (v->apic_base.read(v->apic_base.opaque) & X86_APIC_BASE_ENABLE);
+}
+
+struct x86_cpuid x86_cpuid(const struct x86_vcpu *v, uint32_t leaf, uint32_t subleaf)
+{
+    struct x86_cpuid r = {0};
     for (unsigned i = 0; i < ARRAY_LEN(leaves); i++)
         if (leaves[i].leaf == leaf)
-            return leaves[i].r;
-    return (struct x86_cpuid){0};
+            r = leaves[i].r;
+    if ((leaf == 1 || leaf == 0x80000001) && has_apic(v))
+        r.edx |= FEATURE_APIC;
+    return r;
 }

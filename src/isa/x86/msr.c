@@ -25,11 +25,12 @@ struct msr {
     }
 #define HIGH UINT64_C(0xffffffff00000000)
 
-enum { MSR_TSC = 0x10, MSR_PAT = 0x277, MSR_EFER = 0xc0000080 };
+enum { MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_PAT = 0x277, MSR_EFER = 0xc0000080 };
 
 static const struct msr msrs[] = {
     {MSR_TSC, MSR_SPECIAL},
     {0x17, MSR_CONSTANT}, /* platform id */
+    {MSR_APIC_BASE, MSR_SPECIAL},
     {0x2a, MSR_CONSTANT}, /* power-on configuration */
     {0x8b, MSR_CONSTANT}, /* microcode revision (AMD: patch level) */
     FIELD(0x174, sysenter_cs, HIGH),
@@ -54,6 +55,26 @@ static uint64_t *field_of(struct x86_vcpu *v, const struct msr *m)
     return (uint64_t *)(void *)((char *)v + m->field);
 }
 
+static bool read_special(const struct x86_vcpu *v, uint32_t index, uint64_t *x)
+{
+    switch (index) {
+    case MSR_TSC:
+        *x = clock_tsc(v->base.clock) + (uint64_t)v->tsc_offset;
+        return true;
+    case MSR_APIC_BASE:
+        if (!v->apic_base.read)
+            return false;
+        *x = v->apic_base.read(v->apic_base.opaque);
+        return true;
+    case MSR_PAT:
+        *x = v->pat;
+        return true;
+    default: /* MSR_EFER */
+        *x = v->efer;
+        return true;
+    }
+}
+
 bool x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *x)
 {
     const struct msr *m = find(index);
@@ -64,9 +85,7 @@ bool x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *x)
     else if (m->kind == MSR_CONSTANT)
         *x = m->value;
     else
-        *x = index == MSR_TSC   ? clock_tsc(v->base.clock) + (uint64_t)v->tsc_offset
-             : index == MSR_PAT ? v->pat
-                                : v->efer;
+        return read_special(v, index, x);
     return true;
 }
 
@@ -85,6 +104,8 @@ static bool write_special(struct x86_vcpu *v, uint32_t index, uint64_t x)
     case MSR_TSC:
         v->tsc_offset = (int64_t)(x - clock_tsc(v->base.clock));
         return true;
+    case MSR_APIC_BASE:
+        return v->apic_base.write && v->apic_base.write(v->apic_base.opaque, x);
     case MSR_PAT:
         if (!pat_valid(x))
             return false;

@@ -245,7 +245,7 @@ static void op_rdpmc(struct x86_vcpu *v, const struct x86_insn *in)
 
 static void op_cpuid(struct x86_vcpu *v, const struct x86_insn *in)
 {
-    struct x86_cpuid r = x86_cpuid(x86_r32(v, X86_EAX), x86_r32(v, X86_ECX));
+    struct x86_cpuid r = x86_cpuid(v, x86_r32(v, X86_EAX), x86_r32(v, X86_ECX));
     x86_w32(v, X86_EAX, r.eax);
     x86_w32(v, X86_EBX, r.ebx);
     x86_w32(v, X86_ECX, r.ecx);

@@ -267,6 +267,13 @@ struct x86_vcpu {
         void *opaque;
     } ferr;
 
+    /* The local APIC's base register, MSR 0x1b. Without one (read NULL) CPUID denies it. */
+    struct {
+        uint64_t (*read)(void *opaque);
+        bool (*write)(void *opaque, uint64_t value); /* false: #GP(0) */
+        void *opaque;
+    } apic_base;
+
     struct x86_gen gen;
     struct x86_shadow_hooks shadow;
     struct x86_decoder *decoder;
