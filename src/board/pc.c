@@ -18,12 +18,13 @@
 #include "board/boards.h"
 #include "board/pc_display.h"
 #include "board/pc_firmware.h"
+#include "board/pc_interrupts.h"
 #include "ring3/devices/acpi_pm.h"
 #include "ring3/devices/debug_exit.h"
 #include "ring3/devices/debugcon.h"
+#include "ring3/devices/hpet.h"
 #include "ring3/devices/i8042.h"
 #include "ring3/devices/i8254.h"
-#include "ring3/devices/i8259.h"
 #include "ring3/devices/mc146818.h"
 #include "ring3/devices/ns16550.h"
 #include "ring3/devices/pci.h"
@@ -32,16 +33,6 @@
 #include "ring3/devices/port92.h"
 
 /* ---- what is only wires ---------------------------------------------------------------------- */
-
-/* The interrupt controller's output to the processor's INTR pin. */
-static void intr_pin(void *opaque, unsigned n, int level)
-{
-    struct pc *pc = opaque;
-    if (level)
-        vcpu_attend(&pc->cpu->base, ATTN_INTERRUPT);
-    else
-        vcpu_unattend(&pc->cpu->base, ATTN_INTERRUPT);
-}
 
 static void a20_pin(void *opaque, unsigned n, int level)
 {
@@ -140,28 +131,27 @@ static struct device *add(struct pc *pc, struct device *d)
 
 static int build_interrupts(struct pc *pc, struct err *e)
 {
-    pc->pic = add(pc, i8259_new(&pc->host, (struct irq_line){intr_pin, pc, 0}, e));
-    if (!pc->pic)
-        return -e->errnum;
-    pc->cpu->base.intc = (struct intc){i8259_ack, pc->pic};
-    pc->fpu_error = i8259_line(pc->pic, 13);
+    int r = pc_build_interrupts(pc, e);
+    if (r < 0)
+        return r;
+    pc->fpu_error = pc_irq(pc, 13);
     return bus_map(pc->vm->pio, 0xf0, 1, &port_f0_ops, pc, "fpu-error", e);
 }
 
 static int build_classic_chips(struct pc *pc, struct err *e)
 {
     struct irq_line a20 = {a20_pin, pc, 0}, reset = {reset_pin, pc, 0};
-    pc->pit = add(pc, i8254_new(&pc->host, i8259_line(pc->pic, 0), e));
+    pc->pit = add(pc, i8254_new(&pc->host, hpet_irq0_input(pc->hpet), e));
     if (!pc->pit)
         return -e->errnum;
-    pc->rtc = add(pc, mc146818_new(&pc->host, i8259_line(pc->pic, 8), e));
+    pc->rtc = add(pc, mc146818_new(&pc->host, hpet_irq8_input(pc->hpet), e));
     if (!pc->rtc)
         return -e->errnum;
     pc->port92 = add(pc, port92_new(&pc->host, a20, reset, e));
     if (!pc->port92)
         return -e->errnum;
-    struct i8042_lines lines = {.keyboard = i8259_line(pc->pic, 1),
-                                .mouse = i8259_line(pc->pic, 12),
+    struct i8042_lines lines = {.keyboard = pc_irq(pc, 1),
+                                .mouse = pc_irq(pc, 12),
                                 .a20 = port92_a20_input(pc->port92),
                                 .reset = reset};
     pc->i8042 = add(pc, i8042_new(&pc->host, &lines, e));
@@ -170,7 +160,7 @@ static int build_classic_chips(struct pc *pc, struct err *e)
     struct ns16550_config com1 = {.instance = "com1",
                                   .bus = pc->vm->pio,
                                   .base = NS16550_COM1_BASE,
-                                  .irq = i8259_line(pc->pic, NS16550_COM1_IRQ),
+                                  .irq = pc_irq(pc, NS16550_COM1_IRQ),
                                   .out2_gates_irq = true,
                                   .chr = pc->vm->console};
     pc->com1 = add(pc, ns16550_new(&pc->host, &com1, e));
@@ -194,12 +184,11 @@ static int build_pci(struct pc *pc, struct err *e)
     struct piix4_wiring w = {.route = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
                              .pm_base = ACPI_PM_BASE};
     for (unsigned i = 0; i < ARRAY_LEN(w.isa); i++)
-        w.isa[i] = i8259_line(pc->pic, i);
+        w.isa[i] = pc_irq(pc, i);
     pc->piix4 = add(pc, piix4_new(pci, &w, e));
     if (!pc->piix4)
         return -e->errnum;
-    pc->acpi_pm =
-        add(pc, acpi_pm_new(&pc->host, i8259_line(pc->pic, ACPI_SCI_IRQ), power_off, pc, e));
+    pc->acpi_pm = add(pc, acpi_pm_new(&pc->host, pc_irq(pc, ACPI_SCI_IRQ), power_off, pc, e));
     return pc->acpi_pm ? 0 : -e->errnum;
 }
 

@@ -42,16 +42,20 @@ enum {
     PC_SLOT_BALLOON = 22,
 };
 
+#define PC_IRQS 16u /* the classic interrupts */
+
 struct pc {
     struct device dev; /* first; owns this struct */
     struct vm *vm;
     struct x86_vcpu *cpu;
     struct dev_host host;
-    struct device *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host, *piix4, *acpi_pm;
+    struct device *lapic, *ioapic, *hpet, *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host,
+        *piix4, *acpi_pm;
     struct device *fw_cfg; /* NULL without firmware */
     struct device *vga;    /* or NULL */
     struct device *ide;
-    struct irq_line fpu_error; /* interrupt 13 */
+    struct irq_line fpu_error;                             /* interrupt 13 */
+    struct irq_line pic_line[PC_IRQS], apic_line[PC_IRQS]; /* of pc_irq() */
 };
 
 /* What ACPI tables say about this machine. */

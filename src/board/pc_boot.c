@@ -37,7 +37,8 @@ static size_t make_memory_map(uint64_t ram, struct boot_e820 map[4])
 void pc_acpi_config(const struct pc *pc, struct acpi_config *c)
 {
     *c = (struct acpi_config){
-        .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1,
+        .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1 | ACPI_HAS_APIC |
+                 ACPI_HAS_HPET,
         .pirq = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
         .pci_start = PC_MAX_RAM,
         .pci_end = PC_PCI_END,

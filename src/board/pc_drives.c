@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "ring3/devices/i8259.h"
+#include "board/pc_interrupts.h"
 #include "ring3/devices/ide.h"
 
 /* Disks without an interface are IDE for firmware; kernels given directly get virtio instead. */
@@ -59,7 +59,7 @@ static int place_drives(struct pc *pc, struct ide_config *ide, bool cdroms, stru
 
 static int build_ide(struct pc *pc, struct err *e)
 {
-    struct ide_config ide = {.irq = {i8259_line(pc->pic, IDE_IRQ0), i8259_line(pc->pic, IDE_IRQ1)}};
+    struct ide_config ide = {.irq = {pc_irq(pc, IDE_IRQ0), pc_irq(pc, IDE_IRQ1)}};
     int r = place_drives(pc, &ide, true, e);
 
     if (r == 0)

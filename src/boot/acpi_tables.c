@@ -8,7 +8,8 @@
  *       Device (ISA_) { _ADR 0x00010000
  *         Device (RTC_) (KBD_) (MOU_) (COM1) ... } } }
  *
- * Left out: MADT (there is no APIC), processors and C-states, general-purpose events. */
+ * and, where the machine has them, MADT (APICs) and HPET. Left out: processors and C-states,
+ * general-purpose events. */
 #include "boot/acpi_tables.h"
 
 #include <errno.h>
@@ -16,6 +17,9 @@
 
 #include "boot/aml.h"
 #include "ring3/devices/acpi_pm.h"
+#include "ring3/devices/hpet.h"
+#include "ring3/devices/ioapic.h"
+#include "ring3/devices/lapic.h"
 #include "ring3/devices/pci.h"
 
 #define OEM_ID        "RING3 "
@@ -26,7 +30,15 @@
 #define FADT_REVISION 3
 
 /* Places within the area; the FACS must be 64-byte aligned. */
-enum { AT_RSDP = 0x00, AT_RSDT = 0x20, AT_FACS = 0x80, AT_FADT = 0x100, AT_DSDT = 0x200 };
+enum {
+    AT_RSDP = 0x00,
+    AT_RSDT = 0x20,
+    AT_FACS = 0x80,
+    AT_FADT = 0x100,
+    AT_MADT = 0x200,
+    AT_HPET = 0x2c0,
+    AT_DSDT = 0x300,
+};
 _Static_assert(ACPI_BLOCK_BYTES <= ACPI_TABLES_BYTES, "tables fit");
 
 /* FADT fields. */
@@ -131,10 +143,16 @@ static void build_rsdp(struct acpi_block *b)
     p[ACPI_RSDP_SUM] = checksum(p, ACPI_RSDP_BYTES);
 }
 
-static void build_rsdt(struct acpi_block *b)
+static void build_rsdt(struct acpi_block *b, const struct acpi_config *c)
 {
-    pointer(b, AT_RSDT + HEADER_BYTES, 4, AT_FADT); /* FACS and DSDT hang off the FADT */
-    header(b, AT_RSDT, "RSDT", HEADER_BYTES + 4, 1);
+    unsigned at = AT_RSDT + HEADER_BYTES;
+
+    pointer(b, at, 4, AT_FADT); /* FACS and DSDT hang off the FADT */
+    if (c->chips & ACPI_HAS_APIC)
+        pointer(b, at += 4, 4, AT_MADT);
+    if (c->chips & ACPI_HAS_HPET)
+        pointer(b, at += 4, 4, AT_HPET);
+    header(b, AT_RSDT, "RSDT", at + 4 - AT_RSDT, 1);
 }
 
 static void build_facs(uint8_t *p)
@@ -180,6 +198,58 @@ static void build_fadt(struct acpi_block *b, const struct acpi_config *c)
     port_address(p + FADT_X_PM1A_CNT, ACPI_PM_BASE + ACPI_PM1_CONTROL, 16);
     port_address(p + FADT_X_PM_TMR, ACPI_PM_BASE + ACPI_PM_TIMER, 32);
     header(b, AT_FADT, "FACP", FADT_BYTES, FADT_REVISION);
+}
+
+/* ---- MADT and HPET --------------------------------------------------------------------------- */
+
+enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_LAPIC_NMI = 4 };
+#define MADT_HEADER   44
+#define MADT_PCAT     1u /* there are 8259s as well */
+#define CONFORMS      0u
+#define LEVEL_HIGH    0xdu
+#define HPET_BYTES    56
+#define HPET_MIN_TICK 128 /* in periodic mode: 1.28 us */
+
+/* ISA interrupt `irq` is input `pin` of the I/O APIC. */
+static uint8_t *put_override(uint8_t *p, unsigned irq, unsigned pin, unsigned flags)
+{
+    p[0] = MADT_OVERRIDE;
+    p[1] = 10;
+    p[3] = (uint8_t)irq;
+    put(p + 4, pin, 4);
+    put(p + 8, flags, 2);
+    return p + 10;
+}
+
+static void build_madt(struct acpi_block *b, const struct acpi_config *c)
+{
+    uint8_t *start = b->bytes + AT_MADT, *p = start + MADT_HEADER;
+
+    put(start + 36, LAPIC_BASE, 4);
+    put(start + 40, MADT_PCAT, 4);
+    memcpy(p, (uint8_t[8]){MADT_LAPIC, 8, 0, 0, 1}, 8); /* processor 0, APIC 0, enabled */
+    p += 8;
+    memcpy(p, (uint8_t[4]){MADT_IOAPIC, 12}, 4);
+    put(p + 4, IOAPIC_BASE, 4);
+    put(p + 8, 0, 4); /* its first global interrupt */
+    p += 12;
+    p = put_override(p, 0, 2, CONFORMS);
+    for (unsigned irq = 3; irq < 16; irq++) /* levels: ACPI's and PCI's */
+        if (irq == ACPI_SCI_IRQ || memchr(c->pirq, (int)irq, sizeof c->pirq))
+            p = put_override(p, irq, irq, LEVEL_HIGH);
+    memcpy(p, (uint8_t[6]){MADT_LAPIC_NMI, 6, 0xff, 0, 0, 1}, 6); /* LINT1 of all */
+    p += 6;
+    header(b, AT_MADT, "APIC", (uint32_t)(p - start), 1);
+}
+
+static void build_hpet(struct acpi_block *b)
+{
+    uint8_t *p = b->bytes + AT_HPET;
+
+    put(p + 36, HPET_ID, 4);
+    put(p + 44, HPET_BASE, 8); /* generic address: memory, width not said */
+    put(p + 53, HPET_MIN_TICK, 2);
+    header(b, AT_HPET, "HPET", HPET_BYTES, 1);
 }
 
 /* ---- DSDT ------------------------------------------------------------------------------------ */
@@ -287,9 +357,13 @@ void acpi_tables_build(struct acpi_block *b, uint32_t base, const struct acpi_co
 {
     *b = (struct acpi_block){.base = base};
     build_rsdp(b);
-    build_rsdt(b);
+    build_rsdt(b, c);
     build_facs(b->bytes + AT_FACS);
     build_fadt(b, c);
+    if (c->chips & ACPI_HAS_APIC)
+        build_madt(b, c);
+    if (c->chips & ACPI_HAS_HPET)
+        build_hpet(b);
     if (build_dsdt(b, c) < 0)
         BUG("the DSDT does not fit");
 }

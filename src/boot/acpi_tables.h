@@ -17,6 +17,8 @@ enum {
     ACPI_HAS_MOUSE = 1 << 2,
     ACPI_HAS_COM1 = 1 << 3,
     ACPI_HAS_VGA = 1 << 4,
+    ACPI_HAS_APIC = 1 << 5, /* local and I/O */
+    ACPI_HAS_HPET = 1 << 6,
 };
 
 struct acpi_config {

@@ -128,13 +128,16 @@ static unsigned lvt_mode(const struct lapic *s, unsigned n)
     return s->lvt[n] >> 8 & 7;
 }
 
-/* Do the 8259s have the processor's attention? */
+/* Does LINT0 reach the processor? */
+static bool pic_open(const struct lapic *s)
+{
+    return !(s->base & BASE_ENABLE) ||
+           (!(s->lvt[LVT_LINT0] & LVT_MASKED) && lvt_mode(s, LVT_LINT0) == LAPIC_EXTINT);
+}
+
 static bool pic_waits(const struct lapic *s)
 {
-    if (!(s->base & BASE_ENABLE))
-        return s->lint0;
-    bool open = !(s->lvt[LVT_LINT0] & LVT_MASKED) && lvt_mode(s, LVT_LINT0) == LAPIC_EXTINT;
-    return (s->lint0 && open) || s->extint;
+    return (s->lint0 && pic_open(s)) || s->extint;
 }
 
 /* lock held. */
@@ -243,7 +246,8 @@ int lapic_ack(void *lapic)
         set_bit(s->isr, (unsigned)vector, true);
         drive_intr(s);
     }
-    bool pic = vector < 0 && pic_waits(s);
+    /* A request that the 8259s took back is theirs to answer: their spurious vector. */
+    bool pic = vector < 0 && (pic_open(s) || s->extint);
     int spurious = (int)(s->svr & 0xff);
     if (pic)
         s->extint = false;

@@ -146,27 +146,25 @@ static void dsdt_has_soft_off_and_pci(void **state)
     find(p, n, com1, sizeof com1);
 }
 
-static void dsdt_disassembles(void **state)
+/* What iasl makes of a table; skips the test where there is no iasl. Definition blocks are compiled
+ * again as well: both ways must be free of errors and warnings. */
+static const char *disassembled(const uint8_t *p)
 {
-    struct tables *t = *state;
-    const uint8_t *fadt = table(t, le(rsdt(t) + 36, 4), "FACP");
-    const uint8_t *p = table(t, le(fadt + 40, 4), "DSDT");
     char dir[] = "/tmp/ring3-acpi-XXXXXX", cmd[512];
     static char text[200000];
 
     if (system("command -v iasl >/dev/null 2>&1"))
         skip();
     assert_non_null(mkdtemp(dir));
-    snprintf(cmd, sizeof cmd, "%s/dsdt.aml", dir);
+    snprintf(cmd, sizeof cmd, "%s/t.aml", dir);
     FILE *f = fopen(cmd, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(p, 1, le(p + 4, 4), f), le(p + 4, 4));
     fclose(f);
-    /* Disassemble, then compile that again: both must be free of errors and warnings. */
-    snprintf(cmd, sizeof cmd,
-             "cd %s && iasl -d dsdt.aml >d.log 2>&1 && iasl -we dsdt.dsl >c.log 2>&1", dir);
+    snprintf(cmd, sizeof cmd, "cd %s && iasl -d t.aml >d.log 2>&1 && iasl -we t.dsl >c.log 2>&1",
+             dir);
     int r = system(cmd);
-    snprintf(cmd, sizeof cmd, "cat %s/*.log %s/dsdt.dsl", dir, dir);
+    snprintf(cmd, sizeof cmd, "cat %s/*.log %s/t.dsl", dir, dir);
     FILE *out = popen(cmd, "r");
     assert_non_null(out);
     text[fread(text, 1, sizeof text - 1, out)] = 0;
@@ -175,9 +173,39 @@ static void dsdt_disassembles(void **state)
     assert_int_equal(system(cmd), 0);
     if (r)
         fail_msg("iasl: %s", text);
+    return text;
+}
+
+static void dsdt_disassembles(void **state)
+{
+    struct tables *t = *state;
+    const uint8_t *fadt = table(t, le(rsdt(t) + 36, 4), "FACP");
+    const char *text = disassembled(table(t, le(fadt + 40, 4), "DSDT"));
     assert_non_null(strstr(text, "EisaId (\"PNP0A03\")"));
     assert_non_null(strstr(text, "Device (COM1)"));
     assert_non_null(strstr(text, "0xE0000000,         // Range Minimum"));
+}
+
+static void interrupt_controllers_and_hpet(void **state)
+{
+    struct tables *t = *state;
+    struct acpi_config c = {.chips = ACPI_HAS_APIC | ACPI_HAS_HPET, .pirq = {10, 11, 10, 11}};
+    assert_int_equal(acpi_tables_load(t->mem, &c, NULL), 0);
+    assert_int_equal(phys_read(t->mem, ACPI_TABLES_GPA, t->area, sizeof t->area), 0);
+    const uint8_t *root = rsdt(t);
+    assert_int_equal(le(root + 4, 4), 48); /* three entries */
+    const uint8_t *madt = table(t, le(root + 40, 4), "APIC");
+    const uint8_t *hpet = table(t, le(root + 44, 4), "HPET");
+    assert_int_equal(le(madt + 36, 4), 0xfee00000);
+    assert_int_equal(le(madt + 4, 4), 44 + 8 + 12 + 4 * 10 + 6);
+    assert_int_equal(le(hpet + 44, 8), 0xfed00000);
+    const char *text = disassembled(madt);
+    assert_non_null(strstr(text, "[I/O APIC]"));
+    assert_non_null(strstr(text, "Address : FEC00000"));
+    assert_non_null(strstr(text, "Source : 0B"));
+    assert_null(strstr(text, "Source : 05"));
+    assert_non_null(strstr(text, "[Local APIC NMI]"));
+    assert_non_null(strstr(disassembled(hpet), "Hardware Block ID : 8086A201"));
 }
 
 static void absent_chips_are_not_described(void **state)
@@ -302,6 +330,7 @@ int main(void)
         T(dsdt_has_soft_off_and_pci),
         T(dsdt_disassembles),
         T(firmware_can_move_them),
+        T(interrupt_controllers_and_hpet),
         T(absent_chips_are_not_described),
         cmocka_unit_test(missing_memory_is_an_error),
         cmocka_unit_test(aml_lengths_have_one_to_three_bytes),

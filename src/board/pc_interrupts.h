@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Interrupt wiring of the pc board. */
+#ifndef RING3_BOARD_PC_INTERRUPTS_H
+#define RING3_BOARD_PC_INTERRUPTS_H
+
+#include "board/pc.h"
+
+/* Make 8259s, local APIC, I/O APIC and HPET; needs the processor. */
+int pc_build_interrupts(struct pc *pc, struct err *e);
+
+/* Interrupt n, 0 to 15, into both kinds of controllers; 2 is the cascade and goes nowhere. */
+struct irq_line pc_irq(struct pc *pc, unsigned n);
+
+#endif
