@@ -78,6 +78,8 @@ int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len);
 int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
 int phys_load(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
 int phys_zero(struct phys *p, gpa_t gpa, uint64_t len);
+/* Whole pages of RAM go back to the host and read as zeros. -EFAULT: not all of it is RAM. */
+int phys_discard(struct phys *p, gpa_t gpa, uint64_t len);
 
 /* Guest memory for a device's own transfers, without a copy: the pieces of [gpa, +len) in the
  * monitor's map. Returns how many, at most `max`; -EFAULT if a byte is not memory (or, for

@@ -50,6 +50,14 @@ struct share_config { /* a host directory for the guest, by 9P */
     const char *path, *tag;
     bool read_only;
 };
+/* What a board has only when it is asked for. */
+enum vm_extra {
+    VM_RNG = 1 << 0,     /* virtio entropy; comes with a kernel of the command line, too, */
+    VM_BALLOON = 1 << 1, /* as does the memory balloon */
+    VM_CONSOLE = 1 << 2, /* virtio console: input and output of the terminal, in place of com1 */
+    VM_VIRTIO_LEGACY = 1 << 3, /* virtio devices serve drivers of this kind only */
+    VM_VIRTIO_MODERN = 1 << 4,
+};
 #define VM_MAX_DRIVES 8
 #define VM_MAX_NICS   4
 #define VM_MAX_SHARES 4
@@ -77,6 +85,7 @@ struct vm_config {
     unsigned nics;
     struct share_config share[VM_MAX_SHARES];
     unsigned shares;
+    unsigned extras;   /* VM_RNG and the like */
     bool restoring;    /* a snapshot will fill the machine: load no kernel, run no firmware */
     bool display;      /* a screen, even if no firmware wants one */
     bool allow_reboot; /* guest reset restarts the machine */
@@ -86,6 +95,7 @@ struct vm_config {
     void *thread_opaque;
 };
 
+struct virtio;
 struct vm {
     struct vm_config config;
     struct log log;
@@ -100,6 +110,7 @@ struct vm {
         *drive[VM_MAX_DRIVES];       /* as config.drive; opened by vm_build, owned; NULL: empty */
     struct netdev *nic[VM_MAX_NICS]; /* as config.nic; owned */
     struct display display;          /* the board's; .ops NULL: it has no screen */
+    struct virtio *balloon;          /* the board's memory balloon, or NULL: virtio_balloon.h */
     void *board_state;               /* the board's own; freed by a device in the list */
     bool engine_attached;
     pthread_t vcpu_thread;

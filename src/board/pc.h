@@ -64,6 +64,7 @@ void pc_acpi_config(const struct pc *pc, struct acpi_config *c);
 
 /* pc_virtio.c: devices that are virtio. Build time. */
 int pc_virtio_build(struct pc *pc, struct err *e);
+int pc_virtio_nic(struct pc *pc, unsigned n, struct err *e); /* the n-th of --net */
 /* pc_net.c */
 int pc_net(struct pc *pc, struct err *e);
 

@@ -23,9 +23,14 @@ static int add_nic(struct pc *pc, unsigned n, struct err *e)
                            .pci = pci_host_of(pc->pci_host),
                            .slot = PC_SLOT_NIC + n,
                            .net = pc->vm->nic[n]};
+    const char *model = c->model;
+    if (!model && pc->vm->config.kernel && !pc->vm->config.firmware)
+        model = "virtio"; /* as disks, for kernels from the command line */
+    if (model && strcmp(model, "virtio") == 0)
+        return pc_virtio_nic(pc, n, e);
     memcpy(w.mac, c->mac, sizeof w.mac);
     unsigned i = 0;
-    while (c->model && i < ARRAY_LEN(models) && strcmp(models[i].name, c->model) != 0)
+    while (model && i < ARRAY_LEN(models) && strcmp(models[i].name, model) != 0)
         i++;
     if (i == ARRAY_LEN(models))
         return err_set(e, EINVAL, "net-model", "board pc has no network card \"%s\"", c->model);

@@ -3,19 +3,32 @@
  * function. They are transitional unless the configuration says otherwise. */
 #include "board/pc.h"
 
-#include "ring3/devices/virtio_blk.h"
-#include "ring3/devices/virtio_pci.h"
+#include <string.h>
 
-#define CLASS_DISK 0x010000u /* SCSI controller, as drivers of other systems know it */
+#include "ring3/devices/virtio_balloon.h"
+#include "ring3/devices/virtio_blk.h"
+#include "ring3/devices/virtio_console.h"
+#include "ring3/devices/virtio_net.h"
+#include "ring3/devices/virtio_pci.h"
+#include "ring3/devices/virtio_rng.h"
+
+#define CLASS_DISK    0x010000u /* SCSI controller, as drivers of other systems know it */
+#define CLASS_NETWORK 0x020000u
+#define CLASS_SERIAL  0x078000u /* simple communications controller */
+#define CLASS_OTHER   0x00ff00u
 
 /* Wrap a device into its PCI function; both become the VM's. */
 static int add(struct pc *pc, struct virtio *v, unsigned slot, uint32_t class_code, struct err *e)
 {
+    unsigned extras = pc->vm->config.extras;
+
     if (!v)
         return -e->errnum;
     vm_add_device(pc->vm, &v->dev);
-    const struct virtio_pci_config c = {
-        .slot = slot, .modern = true, .legacy = true, .class_code = class_code};
+    const struct virtio_pci_config c = {.slot = slot,
+                                        .modern = !(extras & VM_VIRTIO_LEGACY),
+                                        .legacy = !(extras & VM_VIRTIO_MODERN),
+                                        .class_code = class_code};
     struct device *d = virtio_pci_new(pci_host_of(pc->pci_host), &c, v, e);
     if (!d)
         return -e->errnum;
@@ -47,7 +60,45 @@ static int build_drives(struct pc *pc, struct err *e)
     return r;
 }
 
+int pc_virtio_nic(struct pc *pc, unsigned n, struct err *e)
+{
+    static const char *const names[VM_MAX_NICS] = {"net0", "net1", "net2", "net3"};
+    struct virtio_net_config c = {.instance = names[n], .net = pc->vm->nic[n]};
+
+    memcpy(c.mac, pc->vm->config.nic[n].mac, sizeof c.mac);
+    return add(pc, virtio_net_new(&pc->host, &c, e), PC_SLOT_NIC + n, CLASS_NETWORK, e);
+}
+
+/* Entropy and balloon belong to what a kernel from the command line finds; not with the virtual
+ * clock, whose runs repeat exactly. */
+static unsigned extras_of(const struct vm_config *c)
+{
+    bool usual = c->kernel && !c->firmware && c->clock != CLOCK_VIRTUAL;
+
+    return c->extras | (usual ? VM_RNG | VM_BALLOON : 0u);
+}
+
+static int build_extras(struct pc *pc, struct err *e)
+{
+    unsigned extras = extras_of(&pc->vm->config);
+    int r = 0;
+
+    if (extras & VM_CONSOLE) {
+        struct virtio_console_config c = {"console", pc->vm->console};
+        r = add(pc, virtio_console_new(&pc->host, &c, e), PC_SLOT_CONSOLE, CLASS_SERIAL, e);
+    }
+    if (r == 0 && (extras & VM_RNG))
+        r = add(pc, virtio_rng_new(&pc->host, "rng", e), PC_SLOT_RNG, CLASS_OTHER, e);
+    if (r == 0 && (extras & VM_BALLOON)) {
+        pc->vm->balloon = virtio_balloon_new(&pc->host, "balloon", e);
+        r = add(pc, pc->vm->balloon, PC_SLOT_BALLOON, CLASS_OTHER, e);
+    }
+    return r;
+}
+
 int pc_virtio_build(struct pc *pc, struct err *e)
 {
-    return build_drives(pc, e);
+    int r = build_drives(pc, e);
+
+    return r == 0 ? build_extras(pc, e) : r;
 }

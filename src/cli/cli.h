@@ -45,6 +45,8 @@ int option_floppy(struct run_options *o, const char *arg, struct err *e);
 int option_snapshot(struct run_options *o, const char *arg, struct err *e);
 /* The argument without an option, if there is one: a kernel, or a drive for the guest to start
  * from. Then what concerns all drives. */
+/* options_virtio.c */
+int option_virtio(struct run_options *o, const char *arg, struct err *e);
 int drives_settle(struct run_options *o, char *argument, struct err *e);
 
 /* options_net.c */

@@ -11,7 +11,7 @@ static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
     "       ring3 doctor | machines | version | restore | snapshot | help [TOPIC]\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy to start from. TOPIC: disks, snapshots, translator. Run's options:\n"
+    "CD or floppy to start from. TOPIC: disks, snapshots, virtio, translator.\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE     initial RAM disk\n"
     "  --append STRING   kernel command line, e.g. \"console=ttyS0\"\n"
@@ -85,12 +85,25 @@ static const char translator[] =
     "      count                    count all instructions, for --stats\n"
     "      perf-map                 write /tmp/perf-PID.map for perf";
 
+static const char virtio[] =
+    "virtio devices of `ring3 run`. Disks and network cards are virtio for a KERNEL\n"
+    "without --firmware, and where if=virtio or model=virtio says so; such a KERNEL\n"
+    "finds rng and balloon, too, unless the clock is virtual. All are PCI functions\n"
+    "and serve drivers of virtio 1.x and older ones.\n"
+    "  --virtio LIST     words with commas between:\n"
+    "      rng                      entropy of the host\n"
+    "      balloon                  memory that the guest does without goes back\n"
+    "      console                  the terminal is the guest's hvc0 and no longer\n"
+    "                               types on ttyS0, which can still be written to\n"
+    "      modern, legacy           only drivers of virtio 1.x; only older ones";
+
 static const struct topic {
     const char *name, *text;
 } topics[] = {
     {"disks", disks},
     {"snapshots", snapshots},
     {"translator", translator},
+    {"virtio", virtio},
 };
 
 int cmd_help(int argc, char **argv)

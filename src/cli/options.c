@@ -249,6 +249,7 @@ static const struct row {
     {"bios", required_argument, set_bios},
     {"boot", required_argument, set_boot},
     {"net", required_argument, option_net},
+    {"virtio", required_argument, option_virtio},
     {"control", required_argument, set_control, true},
     {"force", no_argument, set_force, true},
     {"help", no_argument, set_help, true},

@@ -114,6 +114,12 @@ static void start_queue(struct virtio *v, struct virtq *q)
     virtq_start(q);
 }
 
+static void clear_queue(struct virtio *v, struct virtq *q)
+{
+    virtq_reset(q, v->h.mem);
+    q->size = VIRTQ_MAX;
+}
+
 static void set_queue_size(struct virtq *q, uint32_t size)
 {
     if (!q->ready && size && size <= VIRTQ_MAX && !(size & (size - 1)))
@@ -149,10 +155,8 @@ static void forget(struct virtio *v)
     v->page_bytes = v->align = LEGACY_PAGE;
     v->status = 0;
     isr_clear(v, v->isr);
-    for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
-        virtq_reset(&v->q[i], v->h.mem);
-        v->q[i].size = i < v->ops->queues ? VIRTQ_MAX : 0;
-    }
+    for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
+        clear_queue(v, &v->q[i]);
     if (v->ops->reset)
         v->ops->reset(v);
 }
@@ -296,7 +300,7 @@ static void write_of_queue(struct virtio *v, struct virtq *q, enum virtio_reg re
         if (value == 1 && !q->ready)
             start_queue(v, q);
         else if (!value)
-            q->ready = 0; /* only virtio-mmio has this */
+            clear_queue(v, q); /* only drivers of virtio-mmio do */
         break;
     case VIRTIO_REG_QUEUE_DESC_LOW:
     case VIRTIO_REG_QUEUE_DESC_HIGH:

@@ -249,10 +249,15 @@ void virtq_rewind(struct virtq *q, unsigned n)
     q->next_avail = (uint16_t)(q->next_avail - n);
 }
 
+void virtq_undo(struct virtq *q, unsigned n)
+{
+    virtq_rewind(q, n);
+    q->next_used = (uint16_t)(q->next_used - n);
+}
+
 /* ---- giving them back ------------------------------------------------------------------------ */
 
-/* Tell who watches the memory that the first n writable bytes have changed. */
-static void report(struct virtq *q, const struct virtq_chain *c, uint64_t n)
+void virtq_report(struct virtq *q, const struct virtq_chain *c, uint64_t n)
 {
     for (unsigned i = c->out; i < c->out + c->in && n; i++) {
         uint64_t part = c->iov[i].iov_len < n ? c->iov[i].iov_len : n;
@@ -263,7 +268,7 @@ static void report(struct virtq *q, const struct virtq_chain *c, uint64_t n)
 
 void virtq_push(struct virtq *q, const struct virtq_chain *c, uint64_t written)
 {
-    report(q, c, written);
+    virtq_report(q, c, written);
     if (!q->ready || q->broken || !map_rings(q))
         return;
     uint64_t at = USED_RING + USED_BYTES * (q->next_used & (q->size - 1u));

@@ -354,3 +354,19 @@ int phys_zero(struct phys *p, gpa_t gpa, uint64_t len)
     wp_written_range(p, gpa, len);
     return 0;
 }
+
+int phys_discard(struct phys *p, gpa_t gpa, uint64_t len)
+{
+    if ((gpa | len) % PAGE_BYTES || !range_ok(p, gpa, len, false))
+        return -EFAULT;
+    for (uint64_t done = 0; done < len;) {
+        uint64_t n;
+        uint8_t *host = next_run(p, gpa + done, len - done, &n);
+        if (fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, host - p->ram, (off_t)n) <
+            0)
+            memset(host, 0, n);
+        done += n;
+    }
+    wp_written_range(p, gpa, len);
+    return 0;
+}

@@ -62,9 +62,13 @@ void virtq_restored(struct virtq *q);
 enum virtq_result virtq_pop(struct virtq *q, struct virtq_chain *c);
 /* Give the last n chains back, as if never popped; none of them may have been pushed. */
 void virtq_rewind(struct virtq *q, unsigned n);
+/* As rewind, of chains that were pushed already, but not published. */
+void virtq_undo(struct virtq *q, unsigned n);
 /* The device is done with a chain and has stored to its first `written` writable bytes, which this
  * reports to whoever watches that memory. The guest sees it after virtq_publish(). */
 void virtq_push(struct virtq *q, const struct virtq_chain *c, uint64_t written);
+/* Report a change of writable bytes after the push. */
+void virtq_report(struct virtq *q, const struct virtq_chain *c, uint64_t written);
 /* Show the guest what was pushed. True: it wants an interrupt. */
 bool virtq_publish(struct virtq *q);
 
