@@ -130,14 +130,14 @@ static int tell_acpi(struct pc *pc, struct err *e)
 }
 
 /* No waiting for a key, no restart when nothing can be started; what the BIOS prints goes to the
- * first serial port. */
+ * first serial port, too, unless somebody looks at the screen. */
 static int tell_choices(struct pc *pc, struct err *e)
 {
     int r = add_number(pc, "etc/show-boot-menu", 0, e);
 
     if (r == 0)
         r = add_number(pc, "etc/boot-fail-wait", UINT32_MAX, e);
-    if (r == 0)
+    if (r == 0 && !pc->vm->config.display)
         r = add_number(pc, "etc/sercon-port", NS16550_COM1_BASE, e);
     return r;
 }
