@@ -53,6 +53,7 @@ UNITS = (
     ('compute', 'compute.c', GENERAL),
     ('system', 'system.c', GENERAL),
     ('apps', 'apps.c', GENERAL),
+    ('disk', 'disk.c', GENERAL),
     ('nbody_x87', 'nbody.c', ['-mfpmath=387', '-DNBODY=run_nbody_x87']),
     ('nbody_sse2', 'nbody.c', ['-msse2', '-mfpmath=sse', '-DNBODY=run_nbody_sse2']),
 )

@@ -44,6 +44,11 @@ static const struct program programs[] = {
     {"write64k", run_write64k},
     {"read64k", run_read64k},
     {"data", make_data},
+    {"disk-sequential", run_disk_sequential},
+    {"disk-random", run_disk_random},
+    {"disk-small", run_disk_small},
+    {"disk-write", run_disk_write},
+    {"disk-random-write", run_disk_random_write},
 };
 
 /* ---- the C library's part ------------------------------------------------------------------ */

@@ -71,6 +71,8 @@ program_fn run_sieve, run_crc32, run_quicksort, run_fib, run_indirect;
 program_fn run_nbody_x87, run_nbody_sse2;
 program_fn run_getppid, run_int80, run_pagefault, run_touch16m, run_fork, run_exec, run_pipe;
 program_fn run_signal, run_write64k, run_read64k;
+program_fn run_disk_sequential, run_disk_random, run_disk_small, run_disk_write;
+program_fn run_disk_random_write;
 
 /* busybox on the data file: file `name` of argument table apps.c; returns the CRC of its output. */
 uint32_t run_app(const char *name, uint32_t count);

@@ -116,6 +116,7 @@ struct vm {
     pthread_t vcpu_thread;
     bool vcpu_thread_started;
     bool timers_borrowed; /* vCPU thread's own: it runs the clock's timers, not the loop */
+    bool woken_by_timer;  /* likewise: what ended the last halt */
     pthread_mutex_t stop_lock;
     pthread_cond_t parking; /* with stop_lock: of the next two */
     unsigned pauses;        /* under stop_lock: vm_pause() less vm_resume() */

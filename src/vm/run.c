@@ -67,6 +67,9 @@ static void sleep_and_serve_timers(struct vm *vm, uint32_t wake)
     }
     for (;;) {
         vcpu_unattend(v, ATTN_TIMER);
+        vm->woken_by_timer = !(atomic_load(&v->attention) & wake);
+        if (!vm->woken_by_timer)
+            break;
         uint64_t deadline = clock_run_due(vm->clock), now = clock_now_ns(vm->clock);
         if (atomic_load(&v->attention) & wake)
             break;
@@ -77,16 +80,21 @@ static void sleep_and_serve_timers(struct vm *vm, uint32_t wake)
     }
 }
 
-/* A processor that has just woken often halts again very soon. It keeps the timers that long, which
- * saves arming and disarming the host's timer for each tick of an idle guest. They may come
- * late by WAKE_BUDGET instructions. The budget needs isa->interpret, whatever the engine. */
+/* A processor that a timer has woken often halts again very soon. It keeps the timers that long,
+ * which saves arming and disarming the host's timer for each tick of an idle guest. They may come
+ * late by WAKE_BUDGET instructions. The budget needs isa->interpret, whatever the engine. Woken by
+ * a device, say at the end of a disk request, the guest has work to do, which the engine is for. */
 static void run_after_halt(struct vm *vm, struct vm_exit *x)
 {
-    vm->vcpu->isa->interpret(vm->vcpu, WAKE_BUDGET, x);
-    if (x->kind == EXIT_HALT)
-        return;
+    if (vm->woken_by_timer) {
+        vm->vcpu->isa->interpret(vm->vcpu, WAKE_BUDGET, x);
+        if (x->kind == EXIT_HALT)
+            return;
+    }
     vm->timers_borrowed = false;
     loop_timers_return(vm->loop);
+    if (!vm->woken_by_timer)
+        vm->config.engine->run(vm->vcpu, x);
 }
 
 void run_halted(struct vm *vm, uint32_t wake)
