@@ -16,6 +16,9 @@ struct io_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, unsigned size, uint64_t value);
     uint8_t min_size, max_size; /* 1, 2, 4 or 8; 0 means 1 and 4 */
+    /* For data ports, or NULL: the next `count` values of `size` bytes at `offset`, to buf. Returns
+     * how many there were; 0 leaves it to read(). */
+    unsigned (*read_many)(void *opaque, uint64_t offset, unsigned size, void *buf, unsigned count);
 };
 
 struct bus;
@@ -31,6 +34,9 @@ void bus_unmap(struct bus *b, uint64_t base);
 /* size: 1, 2, 4 or 8. Reads of unmapped addresses give all ones; writes there are dropped. */
 uint64_t bus_read(struct bus *b, uint64_t addr, unsigned size);
 void bus_write(struct bus *b, uint64_t addr, unsigned size, uint64_t value);
+
+/* As many reads of addr as the device answers at once, at most count; 0: use bus_read. */
+unsigned bus_read_many(struct bus *b, uint64_t addr, unsigned size, void *buf, unsigned count);
 
 /* Name of the device at addr, or NULL. For traces and statistics. */
 const char *bus_name_at(struct bus *b, uint64_t addr);

@@ -249,6 +249,19 @@ static uint64_t data_read(struct ide_channel *c, unsigned size)
     return value;
 }
 
+/* Up to the end of the block, after which the guest wants to see an interrupt. */
+static unsigned data_read_many(struct ide_channel *c, unsigned size, void *buf, unsigned count)
+{
+    uint32_t n = data_bytes(c, PHASE_IN, UINT32_MAX) / size;
+
+    n = n < count ? n : count;
+    if (!n)
+        return 0;
+    memcpy(buf, c->t.buf + c->t.at, (size_t)n * size);
+    advance(c, n * size);
+    return n;
+}
+
 static void data_write(struct ide_channel *c, unsigned size, uint64_t value)
 {
     uint32_t n = data_bytes(c, PHASE_OUT, size);
@@ -386,5 +399,18 @@ static void control_write(void *opaque, uint64_t offset, unsigned size, uint64_t
     pthread_mutex_unlock(&c->ide->lock);
 }
 
-const struct io_ops ide_command_ops = {command_read, command_write, 1, 4};
+static unsigned command_read_many(void *opaque, uint64_t offset, unsigned size, void *buf,
+                                  unsigned count)
+{
+    struct ide_channel *c = opaque;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&c->ide->lock);
+    if (c->decoded && offset == REG_DATA)
+        n = data_read_many(c, size, buf, count);
+    pthread_mutex_unlock(&c->ide->lock);
+    return n;
+}
+
+const struct io_ops ide_command_ops = {command_read, command_write, 1, 4, command_read_many};
 const struct io_ops ide_control_ops = {control_read, control_write, 1, 1};

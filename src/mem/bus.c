@@ -193,6 +193,17 @@ uint64_t bus_read(struct bus *b, uint64_t addr, unsigned size)
     return value;
 }
 
+unsigned bus_read_many(struct bus *b, uint64_t addr, unsigned size, void *buf, unsigned count)
+{
+    struct mapping m;
+    if (!find(b, addr, &m) || !m.ops.read_many || size < m.ops.min_size || size > m.ops.max_size)
+        return 0;
+    uint64_t offset = addr - m.base;
+    if (offset % size || size > m.len - offset)
+        return 0;
+    return m.ops.read_many(m.opaque, offset, size, buf, count);
+}
+
 void bus_write(struct bus *b, uint64_t addr, unsigned size, uint64_t value)
 {
     struct mapping m;

@@ -124,6 +124,33 @@ static void reads_by_32_bits_and_cylinders(void **state)
     ide_rig_free(&s);
 }
 
+/* The data port read in bulk gives what single reads give, up to the end of a block. */
+static void strings_read_the_same(void **state)
+{
+    struct ide_rig s = ide_rig_new();
+    struct bus *pio = s.r->host.pio;
+    assert_int_equal(bus_read_many(pio, 0x1f0, 2, buf, 256), 0); /* nothing to read */
+    ide_select(s.r, 0, 0xe0);
+    out8(s.r, 0x1f2, 2);
+    out8(s.r, 0x1f3, 77);
+    out8(s.r, 0x1f7, 0x20);
+    assert_int_equal(bus_read_many(pio, 0x1f7, 1, buf, 4), 0); /* no data port */
+    assert_int_equal(bus_read_many(pio, 0x1f2, 2, buf, 4), 0);
+    assert_int_equal(ide_status(s.r, 0), READY | DRQ);
+    assert_int_equal(bus_read_many(pio, 0x1f0, 2, buf, 3), 3);
+    uint32_t v = (uint32_t)bus_read(pio, 0x1f0, 4);
+    memcpy(buf + 6, &v, 4);
+    assert_int_equal(bus_read_many(pio, 0x1f0, 4, buf + 10, 1000), 125); /* 2 bytes remain */
+    assert_int_equal(bus_read_many(pio, 0x1f0, 4, buf + 510, 1000), 0);
+    assert_int_equal(bus_read_many(pio, 0x1f0, 2, buf + 510, 1000), 1);
+    assert_int_equal(ide_status(s.r, 0), READY | DRQ); /* the second sector */
+    assert_int_equal(bus_read_many(pio, 0x1f0, 2, buf + 512, 1000), 256);
+    check_sectors(buf, 77, 2);
+    assert_int_equal(ide_status(s.r, 0), READY);
+    assert_int_equal(bus_read_many(pio, 0x1f0, 2, buf, 1000), 0);
+    ide_rig_free(&s);
+}
+
 static void multiple_moves_blocks(void **state)
 {
     struct ide_rig s = ide_rig_new();
@@ -497,6 +524,7 @@ int main(void)
         cmocka_unit_test(identify_says_what_the_disk_is),
         cmocka_unit_test(reads_interrupt_per_sector),
         cmocka_unit_test(reads_by_32_bits_and_cylinders),
+        cmocka_unit_test(strings_read_the_same),
         cmocka_unit_test(multiple_moves_blocks),
         cmocka_unit_test(long_writes_go_in_pieces),
         cmocka_unit_test(ranges_beyond_the_end_fail),

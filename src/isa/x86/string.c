@@ -4,8 +4,8 @@
  *
  * One iteration reads, writes, then moves the index registers, so that a fault leaves a state from
  * which the instruction restarts. Between iterations a repeated instruction looks at the attention
- * word and, if something is up, ends early with eip back on itself. Forward movs, stos and lods on
- * plain memory run a page at a time. */
+ * word and, if something is up, ends early with eip back on itself. Forward movs and stos on plain
+ * memory run a page at a time, forward ins as far as the device has data, too. */
 #include <stdatomic.h>
 
 #include "isa/x86/insn.h"
@@ -253,6 +253,18 @@ static void ins_once(struct x86_vcpu *v, const struct x86_insn *in)
     store(v, X86_ES, di, in->opsize, port_read(v, port, in->opsize));
     index_add(v, in, X86_EDI, step(v, in));
 }
+/* As many as one page takes and the device has at once. */
+static uint32_t bulk_ins(struct x86_vcpu *v, const struct x86_insn *in, uint32_t count)
+{
+    uint32_t di = index_get(v, in, X86_EDI);
+    uint32_t n = run_length(v, in, X86_ES, di, v->seg[X86_ES].write_span, count);
+    uint8_t *dst = n < 2 ? NULL : x86_fast_write(v, X86_ES, di, 1);
+    if (!dst)
+        return 0;
+    n = bus_read_many(v->base.pio, x86_r16(v, X86_EDX), in->opsize, dst, n);
+    v->base.stats.exits[EXIT_PIO] += n != 0;
+    return n;
+}
 static void outs_once(struct x86_vcpu *v, const struct x86_insn *in)
 {
     uint16_t port = x86_r16(v, X86_EDX);
@@ -264,7 +276,7 @@ static void outs_once(struct x86_vcpu *v, const struct x86_insn *in)
 static void op_ins(struct x86_vcpu *v, const struct x86_insn *in)
 {
     x86_check_io(v, x86_r16(v, X86_EDX), in->opsize);
-    repeat(v, in, ins_once, FOREVER);
+    repeat_bulk(v, in, ins_once, bulk_ins, false);
 }
 static void op_outs(struct x86_vcpu *v, const struct x86_insn *in)
 {
