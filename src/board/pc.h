@@ -53,7 +53,8 @@ struct pc {
         *piix4, *acpi_pm;
     struct device *fw_cfg; /* NULL without firmware */
     struct device *vga;    /* or NULL */
-    struct device *ide;
+    struct device *ide, *dma;
+    struct device *fdc;                                    /* NULL without floppy drives */
     struct irq_line fpu_error;                             /* interrupt 13 */
     struct irq_line pic_line[PC_IRQS], apic_line[PC_IRQS]; /* of pc_irq() */
 };
@@ -74,5 +75,7 @@ int pc_boot(struct pc *pc, struct err *e);
 
 /* pc_drives.c: drives that are not virtio, from vm->config.drive and vm->drive. */
 int pc_drives_build(struct pc *pc, struct err *e);
+/* What the BIOS's equipment byte says of floppy drives. */
+uint8_t pc_floppy_equipment(const struct pc *pc);
 
 #endif

@@ -43,7 +43,10 @@ void pc_acpi_config(const struct pc *pc, struct acpi_config *c)
         .pci_start = PC_MAX_RAM,
         .pci_end = PC_PCI_END,
     };
+    if (pc->fdc)
+        c->chips |= ACPI_HAS_FLOPPY;
 }
+
 /* Mode 3, 80 columns, 4 KiB a page, cursor of lines 13 and 14, CRTC at 3d4. */
 static const uint8_t bda_video[0x465 - BDA_VIDEO] = {
     [0x00] = 3, [0x01] = 80, [0x04] = 0x10, [0x17] = 14, [0x18] = 13, [0x1a] = 0xd4, [0x1b] = 3};
@@ -61,7 +64,8 @@ static int leave_bios_traces(struct pc *pc, struct err *e)
     if (pc->vga)
         phys_write(vm->mem, BDA_VIDEO, bda_video, sizeof bda_video);
     mc146818_set_memory(pc->rtc, vm->config.ram_bytes);
-    mc146818_set_cmos(pc->rtc, CMOS_EQUIPMENT, EQUIPMENT_FPU | EQUIPMENT_MOUSE);
+    mc146818_set_cmos(pc->rtc, CMOS_EQUIPMENT,
+                      EQUIPMENT_FPU | EQUIPMENT_MOUSE | pc_floppy_equipment(pc));
     bus_write(vm->pio, PORT_ELCR_HIGH, 1, level >> 8);
     x86_set_a20(pc->cpu, true);
     struct acpi_config acpi;

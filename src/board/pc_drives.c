@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Drives of the pc board that are not virtio: IDE disks and CD-ROMs.
+/* Drives of the pc board that are not virtio: IDE disks and CD-ROMs, floppies, and the DMA
+ * controllers that move the floppies' data. There is a floppy controller only if there is a drive.
  *
  * Disks become primary master, primary slave, secondary master, secondary slave, in the order they
  * were given; CD-ROMs the secondary master first, so that a PC's usual places are kept. */
@@ -8,7 +9,12 @@
 #include <errno.h>
 
 #include "board/pc_interrupts.h"
+#include "ring3/devices/fdc.h"
+#include "ring3/devices/i8237.h"
 #include "ring3/devices/ide.h"
+#include "ring3/devices/mc146818.h"
+
+#define CMOS_FLOPPIES 0x10u /* types of drive 0 (7-4) and 1 (3-0) */
 
 /* Disks without an interface are IDE for firmware; kernels given directly get virtio instead. */
 static bool is_ide(const struct vm_config *c, const struct drive_config *d)
@@ -73,7 +79,59 @@ static int build_ide(struct pc *pc, struct err *e)
     return 0;
 }
 
+/* In the order they were given. */
+static int place_floppies(struct pc *pc, struct fdc_config *fdc, struct err *e)
+{
+    const struct vm_config *c = &pc->vm->config;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < c->drives; i++) {
+        if (c->drive[i].interface != DRIVE_FLOPPY)
+            continue;
+        if (n == FDC_DRIVES)
+            return err_set(e, EINVAL, "too-many-floppies", "more than %d floppy drives",
+                           FDC_DRIVES);
+        fdc->drive[n].present = true;
+        fdc->drive[n++].medium = pc->vm->drive[i];
+    }
+    return (int)n;
+}
+
+static int build_floppies(struct pc *pc, struct err *e)
+{
+    struct fdc_config fdc = {.irq = pc_irq(pc, FDC_IRQ)};
+    int n = place_floppies(pc, &fdc, e);
+
+    if (n <= 0)
+        return n;
+    fdc.dma = pc->dma;
+    pc->fdc = fdc_new(&pc->host, &fdc, e);
+    if (!pc->fdc)
+        return -e->errnum;
+    vm_add_device(pc->vm, pc->fdc);
+    mc146818_set_cmos(pc->rtc, CMOS_FLOPPIES,
+                      (uint8_t)(fdc_drive_type(pc->fdc, 0) << 4 | fdc_drive_type(pc->fdc, 1)));
+    return 0;
+}
+
+uint8_t pc_floppy_equipment(const struct pc *pc)
+{
+    enum { SOME = 0x01, TWO = 0x40 };
+
+    if (!pc->fdc)
+        return 0;
+    return fdc_drive_type(pc->fdc, 1) ? SOME | TWO : SOME;
+}
+
 int pc_drives_build(struct pc *pc, struct err *e)
 {
-    return build_ide(pc, e);
+    int r = build_ide(pc, e);
+
+    if (r < 0)
+        return r;
+    pc->dma = i8237_new(&pc->host, e);
+    if (!pc->dma)
+        return -e->errnum;
+    vm_add_device(pc->vm, pc->dma);
+    return build_floppies(pc, e);
 }

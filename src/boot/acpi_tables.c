@@ -6,7 +6,7 @@
  *   Scope (\_SB) {
  *     Device (PCI0) { _HID PNP0A03, _CRS: bus 0, ports, memory; _PRT: fixed interrupts
  *       Device (ISA_) { _ADR 0x00010000
- *         Device (RTC_) (KBD_) (MOU_) (COM1) ... } } }
+ *         Device (RTC_) (KBD_) (MOU_) (COM1) (FDC0) ... } } }
  *
  * and, where the machine has them, MADT (APICs) and HPET. Left out: processors and C-states,
  * general-purpose events. */
@@ -261,12 +261,13 @@ static const struct chip {
         uint16_t port;
         uint8_t len;
     } io[2];
-    uint8_t irq;
+    uint8_t irq, dma; /* dma: bits per channel */
 } chips[] = {
     {ACPI_HAS_RTC, "RTC_", "PNP0B00", {{0x70, 2}}, 8},
     {ACPI_HAS_KEYBOARD, "KBD_", "PNP0303", {{0x60, 1}, {0x64, 1}}, 1},
     {ACPI_HAS_MOUSE, "MOU_", "PNP0F13", {{0}}, 12},
     {ACPI_HAS_COM1, "COM1", "PNP0501", {{0x3f8, 8}}, 4},
+    {ACPI_HAS_FLOPPY, "FDC0", "PNP0700", {{0x3f0, 6}, {0x3f7, 1}}, 6, 1 << 2},
 };
 
 static void put_chips(struct aml *a, const struct acpi_config *c)
@@ -286,6 +287,8 @@ static void put_chips(struct aml *a, const struct acpi_config *c)
         for (size_t n = 0; n < ARRAY_LEN(chips[i].io) && chips[i].io[n].len; n++)
             aml_res_io(a, chips[i].io[n].port, chips[i].io[n].len);
         aml_res_irq(a, chips[i].irq);
+        if (chips[i].dma)
+            aml_res_dma(a, chips[i].dma);
         aml_end_resources(a, resources);
         aml_end(a, device);
     }

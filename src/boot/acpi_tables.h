@@ -19,6 +19,7 @@ enum {
     ACPI_HAS_VGA = 1 << 4,
     ACPI_HAS_APIC = 1 << 5, /* local and I/O */
     ACPI_HAS_HPET = 1 << 6,
+    ACPI_HAS_FLOPPY = 1 << 7,
 };
 
 struct acpi_config {

@@ -23,6 +23,7 @@ enum {
 };
 enum {
     RES_IRQ_NO_FLAGS = 0x22, /* edge, active high, not shared */
+    RES_DMA = 0x2a,
     RES_IO = 0x47,
     RES_END = 0x79,
     RES_DWORD_SPACE = 0x87,
@@ -172,6 +173,13 @@ void aml_res_irq(struct aml *a, unsigned irq)
 {
     aml_byte(a, RES_IRQ_NO_FLAGS);
     aml_le(a, 1u << irq, 2);
+}
+
+void aml_res_dma(struct aml *a, uint8_t channels)
+{
+    aml_byte(a, RES_DMA);
+    aml_byte(a, channels);
+    aml_byte(a, 0);
 }
 
 /* An address space descriptor with fields of `width` bytes. */

@@ -32,6 +32,7 @@ void aml_end_resources(struct aml *a, size_t mark); /* adds the end tag and the 
 /* Resource descriptors (chapter 6.4). */
 void aml_res_io(struct aml *a, uint16_t port, uint8_t len);
 void aml_res_irq(struct aml *a, unsigned irq);
+void aml_res_dma(struct aml *a, uint8_t channels); /* by bytes, one at a time */
 void aml_res_bus_numbers(struct aml *a, uint8_t first, uint8_t last);
 void aml_res_io_window(struct aml *a, uint16_t first, uint16_t last);
 void aml_res_memory_window(struct aml *a, uint32_t first, uint32_t last);

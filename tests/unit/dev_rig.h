@@ -189,6 +189,8 @@ static inline void rig_compare_twin(struct rig *a, const struct rig_fuzz *f, uin
     rig_advance(b, clock_now_ns(a->host.clock));
     b->congested = a->congested;
     b->d = f->make(b);
+    if (a->parent)
+        rig_copy_state(b->parent, a->parent);
     rig_copy_state(b->d, a->d);
     a->digest = b->digest = 0;
     assert_memory_equal(a->level, b->level, sizeof a->level);

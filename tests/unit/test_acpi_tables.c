@@ -14,7 +14,7 @@
 #include "boot/aml.h"
 
 static const struct acpi_config config = {
-    .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1,
+    .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1 | ACPI_HAS_FLOPPY,
     .pirq = {10, 11, 5, 7},
     .pci_start = 0xe0000000,
     .pci_end = 0xfec00000,
@@ -183,6 +183,8 @@ static void dsdt_disassembles(void **state)
     const char *text = disassembled(table(t, le(fadt + 40, 4), "DSDT"));
     assert_non_null(strstr(text, "EisaId (\"PNP0A03\")"));
     assert_non_null(strstr(text, "Device (COM1)"));
+    assert_non_null(strstr(
+        text, "DMA (Compatibility, NotBusMaster, Transfer8, )\n                            {2}"));
     assert_non_null(strstr(text, "0xE0000000,         // Range Minimum"));
 }
 
