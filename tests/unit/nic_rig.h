@@ -27,6 +27,7 @@ struct nic_rig {
         uint8_t bytes[NIC_FRAME]; /* the beginning */
     } sent[NIC_SENT];             /* the last ones, by number */
     uint64_t sent_count, sent_digest;
+    bool tame;      /* the fuzzer leaves registers alone, for a while */
     uint64_t taken; /* frames that the fuzzer gave and the card stored or dropped */
     unsigned resumes;
     unsigned bar; /* which is at NIC_BAR */
@@ -184,12 +185,12 @@ static inline uint32_t nic_fuzz_value(uint64_t x)
     }
 }
 
-/* Rings live in the first 64 KiB. */
+/* Rings live in the first page. */
 static inline void nic_fuzz_ram(struct nic_rig *b, const struct nic_fuzz *f, uint64_t *seed)
 {
     uint64_t x = rig_random(seed);
-    uint32_t at = (uint32_t)(x & 0xffff) & ~15u, d[4];
-    for (unsigned n = 0; n < 16 && at < 0x10000; n++, at += 16) {
+    uint32_t at = (uint32_t)(x & 0xf00), d[4];
+    for (unsigned n = 0; n < 16; n++, at += 16) {
         f->descriptor(rig_random(seed), d);
         if (rig_random(seed) % 64 == 0)
             d[x >> 20 & 3] = (uint32_t)rig_random(seed);
@@ -229,10 +230,13 @@ static inline uint64_t nic_fuzz_step(struct nic_rig *b, const struct nic_fuzz *f
     case 1:
     case 2:
     case 3:
-        nic_write(b, at, size, nic_fuzz_value(y));
+        if (b->tame)
+            nic_write(b, f->bell[y % 2], f->bell_bytes, nic_fuzz_value(y >> 8) & f->bell_mask);
+        else
+            nic_write(b, at, size, nic_fuzz_value(y));
         return 0;
     case 4:
-        if (y % 4 == 0)
+        if (y % 4 == 0 && !b->tame)
             f->setup(b, y);
         else
             nic_fuzz_ram(b, f, seed);
@@ -245,7 +249,7 @@ static inline uint64_t nic_fuzz_step(struct nic_rig *b, const struct nic_fuzz *f
     default:
         if (y % 64 == 0)
             nic_enable(b);
-        else if (y % 64 == 1)
+        else if (y % 64 == 1 && !b->tame)
             nic_config(b, PCI_COMMAND, 2, (uint32_t)(y >> 8));
         rig_advance(b->r, UINT64_C(1) << (y >> 16) % 24);
         return 0;
@@ -258,6 +262,7 @@ static inline void nic_fuzz_twin(struct nic_rig *a, const struct nic_fuzz *f, ui
     struct nic_rig *b = nic_rig_new(f->make, f->bar);
     rig_advance(b->r, clock_now_ns(a->r->host.clock));
     b->net.max_frame = a->net.max_frame;
+    b->tame = a->tame;
     ram_read(a, 0, ram_a, NIC_RAM);
     ram_write(b, 0, ram_a, NIC_RAM);
     rig_copy_state(b->r->d, a->r->d);
@@ -284,9 +289,15 @@ static inline void nic_fuzz(const struct nic_fuzz *f, uint64_t seed, unsigned st
 {
     struct nic_rig *b = nic_rig_new(f->make, f->bar);
     for (unsigned i = 0; i < steps; i++) {
+        if (i % 1000 == 500) {
+            b->tame = true;
+            nic_enable(b);
+            f->setup(b, rig_random(&seed));
+        }
         nic_fuzz_step(b, f, &seed);
         if (i % 1000 == 999)
             nic_fuzz_twin(b, f, &seed);
+        b->tame = b->tame && i % 1000 != 999;
         if (i % 5000 == 4999) {
             b->card->ops->reset(b->card);
             nic_enable(b);

@@ -492,12 +492,12 @@ static void huge_rings_are_sent_in_portions(void **state)
 
 static void setup(struct nic_rig *b, uint64_t random)
 {
-    reg_set(b, R_TDBAL, (uint32_t)(random & 15) << 11);
+    reg_set(b, R_TDBAL, (uint32_t)(random & 7) << 8);
     reg_set(b, R_TDBAH, 0);
     reg_set(b, R_TDLEN, 128u << (random >> 4) % 4);
     reg_set(b, R_TDH, 0);
     reg_set(b, R_TCTL, 2);
-    reg_set(b, R_RDBAL, 0x8000 + ((uint32_t)(random >> 6 & 15) << 11));
+    reg_set(b, R_RDBAL, 0x800 + ((uint32_t)(random >> 6 & 3) << 8));
     reg_set(b, R_RDBAH, 0);
     reg_set(b, R_RDLEN, 128u << (random >> 10) % 4);
     reg_set(b, R_RDH, 0);

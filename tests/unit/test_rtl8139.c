@@ -141,15 +141,20 @@ static void c_mode_receives(void **state)
 static void c_mode_ring_fills_and_wraps(void **state)
 {
     struct nic_rig *b = new_card();
-    uint8_t f[1000];
+    uint8_t f[1016];
     unsigned taken = 0;
     memset(f, 0x5a, sizeof f);
     memcpy(f, frame_for_us, 14);
     start_c(b);
-    while (taken < 100 && nic_receive(b, f, 1000))
+    while (taken < 100 && nic_receive(b, f, 1016))
         taken++;
-    assert_int_equal(taken, 8); /* of 1,008 bytes; full is not empty */
+    assert_int_equal(taken, 7); /* of 1,024 bytes; an eighth would make full look like empty */
     assert_int_equal(nic_read(b, R_CR, 1) & CR_BUFE, 0);
+    start_c(b);
+    for (unsigned i = 0; i < 8; i++)
+        assert_true(nic_receive(b, f, 1000));
+    assert_false(nic_receive(b, f, 1000));
+    b->resumes = 0;
     nic_write(b, R_CAPR, 2, 1008 - 16);
     assert_int_equal(b->resumes, 0); /* not worth it yet */
     nic_write(b, R_CAPR, 2, 3 * 1008 - 16);
@@ -389,11 +394,11 @@ static void setup(struct nic_rig *b, uint64_t random)
     for (unsigned i = 0; i < 4; i++)
         nic_write(b, R_TSAD + 4 * i, 4, (uint32_t)(random >> (8 + i)) & 0xfff00);
     if (cp) {
-        nic_write(b, R_TNPDS, 4, (uint32_t)(random >> 40) & 0x7f00);
+        nic_write(b, R_TNPDS, 4, (uint32_t)(random >> 40) & 0x300);
         nic_write(b, R_TNPDS + 4, 4, 0);
-        nic_write(b, R_THPDS, 4, random >> 63 ? 0x4000 : 0);
+        nic_write(b, R_THPDS, 4, random >> 63 ? 0x400 : 0);
         nic_write(b, R_THPDS + 4, 4, 0);
-        nic_write(b, R_RDSAR, 4, 0x8000 | ((uint32_t)(random >> 48) & 0x7f00));
+        nic_write(b, R_RDSAR, 4, 0x800 | ((uint32_t)(random >> 48) & 0x300));
         nic_write(b, R_RDSAR + 4, 4, 0);
     }
     nic_write(b, R_TSD, 4, random >> 20 & 0x7ff); /* C mode: sends */
@@ -402,7 +407,7 @@ static void setup(struct nic_rig *b, uint64_t random)
 static void descriptor(uint64_t random, uint32_t d[4])
 {
     static const uint32_t sizes[] = {14, 60, 200, 1514, 1536, 65535};
-    d[0] = sizes[(random >> 8) % 6] | (uint32_t)(random >> 16 & 0xff) << 24 | 1u << 31;
+    d[0] = sizes[(random >> 8) % 6] | 1u << 31 | (random & 15 ? 0 : 1u << 30);
     if (random >> 24 & 1)
         d[0] |= FIRST | LAST | ((uint32_t)(random >> 25) & 0x07ff0000);
     d[1] = (uint32_t)(random >> 40) & 0x3ffff;
