@@ -18,8 +18,10 @@ static const struct model {
 
 static int add_nic(struct pc *pc, unsigned n, struct err *e)
 {
+    static const char *const names[VM_MAX_NICS] = {"net0", "net1", "net2", "net3"};
     const struct nic_config *c = &pc->vm->config.nic[n];
-    struct nic_wiring w = {.host = &pc->host,
+    struct nic_wiring w = {.instance = names[n],
+                           .host = &pc->host,
                            .pci = pci_host_of(pc->pci_host),
                            .slot = PC_SLOT_NIC + n,
                            .net = pc->vm->nic[n]};

@@ -25,7 +25,7 @@
 
 static void update_line(struct e1000 *s)
 {
-    pci_intx(&s->pci, (*e1000_reg(s, R_ICR) & *e1000_reg(s, R_IMS)) != 0);
+    nic_pin(&s->counts, &s->pci, (*e1000_reg(s, R_ICR) & *e1000_reg(s, R_IMS)) != 0);
 }
 
 void e1000_cause(struct e1000 *s, uint32_t causes)
@@ -193,6 +193,7 @@ static bool clears(unsigned at)
 
 static uint32_t reg_read(struct e1000 *s, uint64_t at)
 {
+    s->counts.accesses++;
     if (at / 4 >= E1000_REGS || at == R_ICS || at == R_IMC)
         return 0;
     uint32_t value = *e1000_reg(s, (unsigned)at);
@@ -219,6 +220,7 @@ static void reg_write(struct e1000 *s, uint64_t at, uint32_t value)
 static void locked_write(struct e1000 *s, uint64_t at, uint32_t value)
 {
     pthread_mutex_lock(&s->lock);
+    s->counts.accesses++;
     reg_write(s, at, value);
     bool resume = e1000_rx_buffers(s);
     pthread_mutex_unlock(&s->lock);
@@ -323,6 +325,12 @@ static void release(struct device *d)
     free(s);
 }
 
+static void figures(struct device *d, const struct figure_sink *to)
+{
+    struct e1000 *s = container_of(d, struct e1000, dev);
+    nic_figures(&s->counts, s->net, to);
+}
+
 static const struct state_field state[] = {
     STATE_ARRAY(struct e1000, pci.config), STATE_ARRAY(struct e1000, reg),
     STATE(struct e1000, io_address),       STATE(struct e1000, starved),
@@ -340,6 +348,7 @@ static const struct device_ops ops = {
     .reset = reset,
     .free = release,
     .restored = restored,
+    .figures = figures,
     .state = state,
     .state_count = ARRAY_LEN(state),
 };
@@ -366,7 +375,7 @@ struct device *e1000_new(const struct nic_wiring *w, struct err *e)
         err_set(e, ENOMEM, "no-memory", "no memory for a network card");
         return NULL;
     }
-    s->dev = (struct device){.ops = &ops, .instance = "e1000"};
+    s->dev = (struct device){.ops = &ops, .instance = w->instance};
     s->h = *w->host;
     s->net = w->net;
     memcpy(s->mac, w->mac, sizeof s->mac);

@@ -111,6 +111,7 @@ struct e1000 {
     uint16_t eeprom[EEPROM93_WORDS];
 
     pthread_mutex_t lock; /* the rest */
+    struct nic_counts counts;
     uint32_t reg[E1000_REGS];
     uint32_t io_address;
     uint8_t master;       /* may reach memory: PCI_COMMAND_MASTER */

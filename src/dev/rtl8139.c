@@ -28,7 +28,7 @@ enum { BMCR_RESET = 0x8000, BMCR_RESTART = 0x0200 };
 
 static void update_line(struct rtl8139 *s)
 {
-    pci_intx(&s->pci, (rtl_get16(s, R_ISR) & rtl_get16(s, R_IMR)) != 0);
+    nic_pin(&s->counts, &s->pci, (rtl_get16(s, R_ISR) & rtl_get16(s, R_IMR)) != 0);
 }
 
 void rtl_cause(struct rtl8139 *s, unsigned causes)
@@ -291,6 +291,7 @@ static void reg_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
     struct rtl8139 *s = opaque;
     unsigned first = (unsigned)offset;
     pthread_mutex_lock(&s->lock);
+    s->counts.accesses++;
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
         for (unsigned n = 0; n < rows[i].count; n++) {
             unsigned at = rows[i].at + n * rows[i].len;
@@ -329,6 +330,7 @@ static uint64_t reg_read(void *opaque, uint64_t offset, unsigned size)
     struct rtl8139 *s = opaque;
     uint64_t value = 0;
     pthread_mutex_lock(&s->lock);
+    s->counts.accesses++;
     for (unsigned i = 0; i < size; i++)
         value |= (uint64_t)read_byte(s, (unsigned)offset + i) << 8 * i;
     pthread_mutex_unlock(&s->lock);
@@ -393,6 +395,12 @@ static void release(struct device *d)
     free(s);
 }
 
+static void figures(struct device *d, const struct figure_sink *to)
+{
+    struct rtl8139 *s = container_of(d, struct rtl8139, dev);
+    nic_figures(&s->counts, s->net, to);
+}
+
 static const struct state_field state[] = {
     STATE_ARRAY(struct rtl8139, pci.config),
     STATE_ARRAY(struct rtl8139, reg),
@@ -418,6 +426,7 @@ static const struct device_ops ops = {
     .reset = reset,
     .free = release,
     .restored = restored,
+    .figures = figures,
     .state = state,
     .state_count = ARRAY_LEN(state),
 };
@@ -454,7 +463,7 @@ static struct device *make(const struct nic_wiring *w, bool c_plus, struct err *
         err_set(e, ENOMEM, "no-memory", "no memory for a network card");
         return NULL;
     }
-    s->dev = (struct device){.ops = &ops, .instance = "rtl8139"};
+    s->dev = (struct device){.ops = &ops, .instance = w->instance};
     s->h = *w->host;
     s->net = w->net;
     s->c_plus = c_plus;

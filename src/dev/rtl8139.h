@@ -73,6 +73,7 @@ struct rtl8139 {
     uint16_t eeprom[EEPROM93_WORDS];
 
     pthread_mutex_t lock; /* the rest */
+    struct nic_counts counts;
     uint8_t reg[256];
     struct eeprom93 ee;
     uint8_t master, starved, rx_news;

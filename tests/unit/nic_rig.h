@@ -91,7 +91,8 @@ static inline struct nic_rig *nic_rig_new(nic_make *make, unsigned bar)
     pci_set_pirq(pci_host_of(b->r->d), pirq);
     b->ops = (struct netdev_ops){nic_rig_send, nic_rig_resume, NULL};
     b->net = (struct netdev){.ops = &b->ops, .name = "test", .max_frame = 1514};
-    struct nic_wiring w = {.host = &b->r->host,
+    struct nic_wiring w = {.instance = "net0",
+                           .host = &b->r->host,
                            .pci = pci_host_of(b->r->d),
                            .slot = NIC_SLOT,
                            .net = &b->net,

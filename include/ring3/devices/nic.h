@@ -5,15 +5,41 @@
 
 #include "ring3/dev.h"
 #include "ring3/devices/pci.h"
+#include "ring3/figures.h"
 #include "ring3/net.h"
 
 struct nic_wiring {
+    const char *instance; /* "net0"; kept by reference */
     const struct dev_host *host;
     struct pci_host *pci;
     unsigned slot;      /* PCI device; function 0 */
     struct netdev *net; /* outlives the card, which takes its client; NULL: no cable */
     uint8_t mac[6];
 };
+
+/* What a card counts besides frames; not saved. */
+struct nic_counts {
+    uint64_t accesses, interrupts; /* of registers; rises of the interrupt pin */
+    bool pin;                      /* as it was last driven */
+};
+static inline void nic_pin(struct nic_counts *c, struct pci_func *f, bool level)
+{
+    c->interrupts += level && !c->pin;
+    c->pin = level;
+    pci_intx(f, level);
+}
+static inline void nic_figures(const struct nic_counts *c, struct netdev *net,
+                               const struct figure_sink *to)
+{
+    uint64_t sent = net ? net->stats.tx_frames : 0, received = net ? net->stats.rx_frames : 0;
+    double frames = (double)sent + (double)received;
+    to->add(to->opaque, "sent", (double)sent, 0, "frames");
+    to->add(to->opaque, "received", (double)received, 0, "frames");
+    to->add(to->opaque, "dropped", net ? (double)net->stats.rx_dropped : 0, 0, "frames");
+    to->add(to->opaque, "accesses", (double)c->accesses, 0, "of registers");
+    to->add(to->opaque, "interrupts", (double)c->interrupts, 0, "");
+    to->add(to->opaque, "exits_per_frame", frames > 0 ? (double)c->accesses / frames : 0, 2, "");
+}
 
 /* NULL on error. */
 struct device *e1000_new(const struct nic_wiring *w, struct err *e);   /* Intel 82540EM */
