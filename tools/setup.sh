@@ -34,7 +34,8 @@ clang-format   source format check
 acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
 e2fsprogs      disks for guests of the boot tests
-qemu-utils     makes and checks the disk images of tests
+qemu-utils     makes, checks and serves the disk images of tests
+libnbd0        disks by NBD, which are tested against qemu-nbd
 "
 
 systems_needs="$check_needs

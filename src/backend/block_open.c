@@ -61,9 +61,20 @@ static struct disk *throw_away(struct disk *base, const struct block_config *c, 
     return d;
 }
 
-struct disk *disk_open(const struct block_config *c, unsigned depth, struct err *e)
+/* What the server makes of it is its business, so it is raw. */
+static struct disk *open_nbd(const struct block_config *c, bool read_only, struct err *e)
 {
-    bool read_only = c->read_only || c->snapshot;
+    if (c->format != BLOCK_FORMAT_QCOW2)
+        return disk_nbd_open(c->file, read_only, c->unsafe, e);
+    err_set(e, EINVAL, "disk-format",
+            "%s: format=qcow2 is for files; let the server read the format: qemu-nbd -f qcow2",
+            c->file);
+    return NULL;
+}
+
+static struct disk *open_file(const struct block_config *c, bool read_only, unsigned depth,
+                              struct err *e)
+{
     enum block_format format = format_of(c);
     struct disk *d = disk_file_open(
         c->file, (read_only ? DISK_FILE_READ_ONLY : 0) | (c->unsafe ? DISK_FILE_UNSAFE : 0), e);
@@ -78,6 +89,14 @@ struct disk *disk_open(const struct block_config *c, unsigned depth, struct err 
         struct qcow2_open o = {.read_only = read_only, .depth = depth, .log = c->log};
         d = qcow2_open(d, &o, e);
     }
+    return d;
+}
+
+struct disk *disk_open(const struct block_config *c, unsigned depth, struct err *e)
+{
+    bool read_only = c->read_only || c->snapshot;
+    struct disk *d =
+        disk_is_nbd(c->file) ? open_nbd(c, read_only, e) : open_file(c, read_only, depth, e);
     return d && c->snapshot && !c->read_only ? throw_away(d, c, e) : d;
 }
 

@@ -91,8 +91,7 @@ static void *worker(void *opaque)
     return NULL;
 }
 
-/* With p->lock. */
-static int start_thread(struct pooled *p)
+int disk_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
 {
     sigset_t all, old;
     sigfillset(&all);
@@ -100,8 +99,15 @@ static int start_thread(struct pooled *p)
     for (unsigned i = 0; i < ARRAY_LEN(crash); i++)
         sigdelset(&all, crash[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = pthread_create(&p->thread[p->threads], NULL, worker, p);
+    int r = pthread_create(thread, NULL, run, opaque);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
+}
+
+/* With p->lock. */
+static int start_thread(struct pooled *p)
+{
+    int r = disk_thread_start(&p->thread[p->threads], worker, p);
     if (r == 0)
         p->threads++;
     return r;

@@ -5,6 +5,8 @@
 #ifndef RING3_BACKEND_DISK_H
 #define RING3_BACKEND_DISK_H
 
+#include <pthread.h>
+
 #include "backend/span.h"
 #include "ring3/block.h"
 
@@ -55,11 +57,18 @@ struct disk *disk_file_open(const char *path, unsigned flags, struct err *e);
 /* A file without a name in $TMPDIR or /var/tmp, gone when freed. Unsafe. */
 struct disk *disk_file_temporary(struct err *e);
 
+/* block_nbd.c: a disk that a server has, by its URI. */
+bool disk_is_nbd(const char *file);
+struct disk *disk_nbd_open(const char *uri, bool read_only, bool unsafe, struct err *e);
+
 /* block_open.c: what c asks for, without the asynchronous face; `depth` of backing files so far. */
 struct disk *disk_open(const struct block_config *c, unsigned depth, struct err *e);
 
 /* block_pool.c: devices' view. Owns the disk from the start, even on error. */
 struct block *block_from_disk(struct disk *d, const struct block_config *c, struct err *e);
+
+/* A thread that takes no signals but those of its own crash. 0 or an errno. */
+int disk_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 
 /* block.c: for implementations of struct block_ops. Count and call done. */
 void block_done(struct block *b, struct block_request *r, int result);

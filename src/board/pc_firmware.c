@@ -151,6 +151,8 @@ static int load_kernel(struct pc *pc, const struct boot_e820 *map, size_t count,
     struct boot_request req = {.kernel = c->kernel,
                                .initrd = c->initrd,
                                .append = c->append,
+                               .text_screen = pc->vga,
+                               .bios = true,
                                .mem = pc->vm->mem,
                                .map = map,
                                .map_count = count};

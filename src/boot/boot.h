@@ -28,13 +28,15 @@ struct boot_request {
     const char *initrd; /* path, or NULL; the one module of a multiboot kernel */
     const char *append; /* command line; "" or NULL when absent */
     bool text_screen;   /* there is a VGA in text mode 3 */
+    bool bios;          /* a BIOS runs: a bzImage is to start in real mode, and asks it itself */
     struct phys *mem;   /* must have RAM wherever the map says so */
     const struct boot_e820 *map;
     size_t map_count; /* at most BOOT_E820_MAX */
 };
 
-/* Start in protected mode: paging and interrupts off, CR0.PE only; CS flat 32-bit code, all other
- * segments flat 32-bit data, base 0, limit 4 GiB, DPL 0. */
+/* Start in protected mode, unless real_segment says otherwise: paging and interrupts off, CR0.PE
+ * only; CS flat 32-bit code, all other segments flat 32-bit data, base 0, limit 4 GiB, DPL 0. */
+#define BOOT_REAL_ENTRY 0x200u
 struct boot_plan {
     const char *format; /* "bzImage", "multiboot", "ELF"; static */
     uint32_t eip;
@@ -42,6 +44,9 @@ struct boot_plan {
     uint32_t gdt_base; /* holds cs_sel and ds_sel */
     uint16_t gdt_limit;
     uint16_t cs_sel, ds_sel;
+    /* Not 0: in real mode, with interrupts off. All data segments are this one, esp is the stack's
+     * top in it; code starts at its byte BOOT_REAL_ENTRY. The rest above is not valid. */
+    uint16_t real_segment;
     uint64_t kernel_start, kernel_end;   /* guest memory the kernel takes, its own idea of it */
     uint64_t initrd_start, initrd_bytes; /* 0, 0 without one */
 };

@@ -64,7 +64,14 @@ int kernel_rom_map(struct phys *mem, struct boot_e820 map[KERNEL_ROM_MAX])
 
 void kernel_rom_plan(const struct boot_plan *p, uint8_t bytes[PLAN_BYTES])
 {
-    put32(bytes + PLAN_GOOD, 1);
+    if (p->real_segment) {
+        put32(bytes + PLAN_WAY, PLAN_WAY_REAL);
+        put16(bytes + PLAN_DATA, p->real_segment);
+        put32(bytes + PLAN_GPR + 4 * R_ESP, p->gpr[R_ESP]);
+        put16(bytes + PLAN_ENTRY + 2, (uint16_t)(p->real_segment + BOOT_REAL_ENTRY / 16));
+        return;
+    }
+    put32(bytes + PLAN_WAY, PLAN_WAY_PROTECTED);
     put16(bytes + PLAN_GDTR, p->gdt_limit);
     put32(bytes + PLAN_GDTR + 2, p->gdt_base);
     put16(bytes + PLAN_DATA, p->ds_sel);

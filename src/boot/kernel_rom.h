@@ -17,12 +17,14 @@
 #define KERNEL_ROM_ENTRY   20
 
 /* The plan, bytes from its start. */
-#define PLAN_GOOD  0  /* 32 bits: 0 if there is no kernel to start */
-#define PLAN_GDTR  4  /* limit 16, base 32 */
-#define PLAN_DATA  10 /* selector of data segments */
-#define PLAN_GPR   12 /* eax ecx edx ebx esp ebp esi edi */
-#define PLAN_ENTRY 44 /* eip 32, selector 16 */
-#define PLAN_BYTES 50
+#define PLAN_WAY           0  /* 32 bits: how to enter the kernel; 0 if there is none */
+#define PLAN_GDTR          4  /* limit 16, base 32 */
+#define PLAN_DATA          10 /* selector of data segments */
+#define PLAN_GPR           12 /* eax ecx edx ebx esp ebp esi edi */
+#define PLAN_ENTRY         44 /* eip 32, selector 16; real mode: ip 16, segment 16 */
+#define PLAN_BYTES         50
+#define PLAN_WAY_PROTECTED 1
+#define PLAN_WAY_REAL      2 /* PLAN_DATA, sp and PLAN_ENTRY count */
 
 #ifndef __ASSEMBLER__
 #include "boot/boot.h"

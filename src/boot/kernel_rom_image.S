@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The option ROM of kernel_rom.h (PnP BIOS Specification 1.0a, chapter 3: expansion header; BIOS
- * Boot Specification 1.01, 3.4: a device with a bootstrap entry vector). Real mode, then the few
- * instructions in 16-bit protected mode that lead to the kernel. Checksums are put in by C. */
+ * Boot Specification 1.01, 3.4: a device with a bootstrap entry vector). Real mode, and the few
+ * instructions in 16-bit protected mode that lead to a kernel that starts there. Checksums are put in by C. */
 #include "boot/kernel_rom.h"
 
 #define LINEAR (KERNEL_ROM_SEGMENT * 16 + KERNEL_ROM_PLAN)
@@ -66,12 +66,25 @@ start:  cli
         movw    $KERNEL_ROM_PLAN, %di
         movw    $PLAN_BYTES, %cx
         rep insb
-        cmpl    $0, %es:(KERNEL_ROM_PLAN + PLAN_GOOD)
-        jne     enter
+        movw    %es:(KERNEL_ROM_PLAN + PLAN_DATA), %cx
+        movw    %es:(KERNEL_ROM_PLAN + PLAN_WAY), %ax
+        cmpw    $PLAN_WAY_PROTECTED, %ax
+        je      protected
+        cmpw    $PLAN_WAY_REAL, %ax
+        je      real
 3:      hlt
         jmp     3b
 
-enter:  movw    %es:(KERNEL_ROM_PLAN + PLAN_DATA), %cx
+real:   movw    %cx, %ss
+        movw    %es:(KERNEL_ROM_PLAN + PLAN_GPR + 16), %sp
+        pushl   %es:(KERNEL_ROM_PLAN + PLAN_ENTRY)
+        movw    %cx, %ds
+        movw    %cx, %es
+        movw    %cx, %fs
+        movw    %cx, %gs
+        lret
+
+protected:
         lgdtl   %es:(KERNEL_ROM_PLAN + PLAN_GDTR)
         movl    %cr0, %eax
         orb     $1, %al

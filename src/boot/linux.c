@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Linux: bzImage and vmlinux, entered by the 32-bit boot protocol (kernel documentation,
- * Documentation/x86/boot.rst and zero-page.rst).
+ * Documentation/x86/boot.rst and zero-page.rst); linux_real.c has the entry in real mode.
  *
  * A bzImage is setup_sects + 1 sectors of real-mode code, which we skip, and a protected-mode part
  * that goes to 1 MiB and unpacks itself. The header at 0x1f1 is copied into boot_params, which the
  * kernel finds through esi. Text mode 3 is reported if there is a VGA.
  *
- * Left out: the real-mode entry, zImage (loaded low), setup_data, EFI hand-over. */
+ * Left out: zImage (loaded low), setup_data, EFI hand-over. */
 #include "boot/loader.h"
 
 #include <errno.h>
@@ -152,12 +152,17 @@ static int check_header(const struct loading *l, struct err *e)
     return 0;
 }
 
+static uint64_t setup_bytes(const uint8_t *h)
+{
+    unsigned sects = h[HDR_SETUP_SECTS] ? h[HDR_SETUP_SECTS] : 4; /* 0 means 4 */
+    return (sects + 1) * SECTOR;
+}
+
 /* Load the protected-mode part at 1 MiB. */
 static int load_payload(struct loading *l, struct err *e)
 {
     const uint8_t *h = l->head;
-    unsigned sects = h[HDR_SETUP_SECTS] ? h[HDR_SETUP_SECTS] : 4; /* 0 means 4 */
-    uint64_t setup = (sects + 1) * SECTOR;
+    uint64_t setup = setup_bytes(h);
     uint64_t bytes = (uint64_t)get32(h + HDR_SYSSIZE) * 16;
 
     if (setup >= l->kernel.bytes)
@@ -213,14 +218,20 @@ int bzimage_load(struct loading *l, struct err *e)
         return r;
 
     unsigned version = get16(h + HDR_VERSION), end = HDR_MAGIC + h[HDR_JUMP_OFFSET];
+    uint64_t cmdline_max = version >= 0x206 ? get32(h + HDR_CMDLINE_SIZE) : CMDLINE_MAX_OLD;
+    uint64_t initrd_max = version >= 0x203 ? get32(h + HDR_INITRD_ADDR_MAX) : INITRD_MAX_OLD;
+    if (l->req->bios)
+        return bzimage_finish_real(l, setup_bytes(h), cmdline_max, initrd_max, e);
     uint32_t entry = get32(h + HDR_CODE32_START);
     if (entry < LOAD_ADDRESS || entry >= l->plan->kernel_end)
-        return image_err(&l->kernel, ENOEXEC, "format", e,
-                         "code32_start 0x%x lies outside the loaded kernel", entry);
+        return image_err(
+            &l->kernel, ENOEXEC, "format", e,
+            "code32_start 0x%x lies outside the loaded kernel; --firmware starts it in "
+            "real mode",
+            entry);
     l->plan->eip = entry;
     memcpy(bp + HDR_START, h + HDR_START, (end < HDR_END_MAX ? end : HDR_END_MAX) - HDR_START);
-    return finish(l, bp, version >= 0x206 ? get32(h + HDR_CMDLINE_SIZE) : CMDLINE_MAX_OLD,
-                  version >= 0x203 ? get32(h + HDR_INITRD_ADDR_MAX) : INITRD_MAX_OLD, e);
+    return finish(l, bp, cmdline_max, initrd_max, e);
 }
 
 int vmlinux_load(struct loading *l, struct err *e)

@@ -73,6 +73,10 @@ int elf_load(struct loading *l, struct err *e); /* segments and entry; no regist
 /* linux.c */
 bool bzimage_is(const struct loading *l);
 int bzimage_load(struct loading *l, struct err *e);
+/* linux_real.c: the other entry of a bzImage whose protected-mode part is loaded; `setup` bytes of
+ * real-mode code are at the start of the file. */
+int bzimage_finish_real(struct loading *l, uint64_t setup, uint64_t cmdline_max,
+                        uint64_t initrd_max, struct err *e);
 /* An ELF32 executable, entered as a Linux vmlinux expects: esi = boot_params. */
 int vmlinux_load(struct loading *l, struct err *e);
 

@@ -47,7 +47,8 @@ static const char disks[] =
     "                          commas between, or their letters: a, c, d\n"
     "  --firmware              run the BIOS even if there is a KERNEL or no drive\n"
     "  --bios FILE             this BIOS, not SeaBIOS of Debian's package seabios\n"
-    "FILE is a file or a block device. A comma in its name is written twice.\n"
+    "FILE is a file, a block device or an NBD server: nbd://HOST/NAME or\n"
+    "nbd+unix:///NAME?socket=PATH. A comma in its name is written twice.\n"
     "\n"
     "In place of a KERNEL, a FILE in .img, .raw, .qcow2 or .iso is a drive to boot:\n"
     ".iso a CD, .img of a floppy's size a floppy, all else a disk.";

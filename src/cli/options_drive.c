@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backend/disk.h"
 #include "boot/boot.h"
 
 /* The file name in front of the words: doubled commas become one. *rest: behind the name and its
@@ -199,8 +200,7 @@ static int find_suffix(const char *path)
 static bool is_block_device_or_uri(const char *path)
 {
     struct stat st;
-    return !strncmp(path, "nbd", 3) ? strstr(path, "://") != NULL
-                                    : stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+    return disk_is_nbd(path) || (stat(path, &st) == 0 && S_ISBLK(st.st_mode));
 }
 
 static void decide_drive(struct run_options *o, struct drive_config *d, const char *argument,

@@ -97,23 +97,26 @@ class Guest:
     goes to the guest's /bin beside a script; `modules` and `add` as initramfs() has them. `tty` puts
     stdin and stdout on a terminal of its own; otherwise stdin is empty and stdout a pipe. What to
     start is Debian's kernel unless `start` is given: a list of a kernel or an image and its options,
-    which then need no initramfs. `drives` are values of --drive."""
+    which then need no initramfs. `drives` are values of --drive. `restore` is a snapshot to go on
+    from."""
 
     def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, program=None,
-                 tty=False, modules='', add=(), drives=(), start=None):
+                 tty=False, modules='', add=(), drives=(), start=None, restore=None):
         self.output = ''
         self.stderr = ''
         self.seen = 0
         self.folder = tempfile.mkdtemp(prefix='ring3-boot.')
         self.tty = tty
-        if start is None:
+        if start is None and restore is None:
             initrd = initramfs(os.path.join(self.folder, 'initramfs.gz'), script, program, modules,
                                add)
             start = ['--initrd', initrd, '--append', append, guest_files() + '/vmlinuz']
         command = [ring3, 'run', '-m', memory, *options]
         for drive in drives:
             command += ['--drive', drive]
-        command += start
+        command += start or []
+        if restore is not None:
+            command = [ring3, 'restore', *options, restore]
         self.errors = open(os.path.join(self.folder, 'stderr'), 'w+', encoding='utf-8')
         self.began = time.monotonic()
         if tty:

@@ -258,6 +258,50 @@ static void bzimage_initrd_keeps_below_its_limit(void **state)
     assert_int_equal(f->plan.initrd_start, RAM - sizeof initrd);
 }
 
+/* The sample boot configuration of the boot protocol, with setup code at 0x10000. */
+static void bzimage_starts_in_real_mode_behind_a_bios(void **state)
+{
+    static const struct {
+        const char *append;
+        uint16_t mode;
+    } modes[] = {{"a b", 0x1234},
+                 {"vga=791", 791},
+                 {"a vga=0x317 b", 0x317},
+                 {"vga=ask", 0xfffd},
+                 {"x=vga=1 vga=", 0x1234},
+                 {"vga=normal", 0xffff},
+                 {"vga=1 vga=ext q", 0xfffe}};
+    struct fixture *f = *state;
+    static uint8_t initrd[5000];
+    make_bzimage(f);
+    poke(f, 0x1fa, 2, 0x1234);
+    poke(f, 0x214, 4, 0); /* the real-mode code knows where to go */
+    write_file(f->initrd, initrd, sizeof initrd);
+    f->req.bios = true;
+    f->req.initrd = f->initrd;
+    f->req.append = "two words";
+    assert_int_equal(load(f), 0);
+    assert_int_equal(f->plan.real_segment, 0x1000);
+    assert_int_equal(f->plan.gpr[4], 0xe000);
+    assert_int_equal(mem32(f, 0x10202), 0x53726448); /* "HdrS" */
+    assert_int_equal(mem16(f, 0x10210) & 0xff, 0xff);
+    assert_int_equal(mem16(f, 0x10211) & 0x81, 0x81); /* loaded high, may use the heap */
+    assert_int_equal(mem16(f, 0x10224), 0xde00);
+    assert_string_at(f, mem32(f, 0x10228), "two words");
+    assert_int_equal(mem32(f, 0x10218), f->plan.initrd_start);
+    assert_int_equal(mem32(f, 0x1021c), sizeof initrd);
+    assert_memory_equal((uint8_t[2]){0}, &(uint16_t){mem16(f, 0x90000)}, 2); /* no boot_params */
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        f->req.append = modes[i].append;
+        assert_int_equal(load(f), 0);
+        assert_int_equal(mem16(f, 0x101fa), modes[i].mode);
+    }
+    poke(f, 0x1f1, 1, 64); /* 65 sectors of setup code */
+    f->bytes = 40000;
+    assert_int_equal(load(f), -ENOEXEC);
+    assert_non_null(strstr(f->e.text, "setup code"));
+}
+
 static void vmlinux_is_loaded_by_physical_address(void **state)
 {
     struct fixture *f = *state;
@@ -577,6 +621,7 @@ static void random_damage_is_survived(void **state)
         }
         if (next_random(&seed) % 8 == 0)
             f->bytes = next_random(&seed) % f->bytes + 1;
+        f->req.bios = i / 3 % 2;
         int r = load(f);
         assert_int_equal(r, -f->e.errnum);
         if (r == 0)
@@ -594,6 +639,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(bzimage_follows_the_boot_protocol),
+        T(bzimage_starts_in_real_mode_behind_a_bios),
         T(bzimage_initrd_keeps_below_its_limit),
         T(vmlinux_is_loaded_by_physical_address),
         T(multiboot_elf_gets_its_information),

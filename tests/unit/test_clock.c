@@ -147,6 +147,69 @@ static void real_time_follows_the_host(void **state)
     clock_free(c);
 }
 
+static uint64_t host_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void a_paused_clock_stands_still(void **state)
+{
+    const struct timespec moment = {0, 30 * 1000 * 1000};
+    struct clock *c = make(CLOCK_REAL_TIME);
+    struct timer a;
+    timer_init(&a, c, note, "a");
+    clock_pause(c);
+    uint64_t ns = clock_now_ns(c), tsc = clock_tsc(c);
+    assert_true(clock_is_paused(c));
+    timer_set(&a, ns + 1000 * 1000);
+    nanosleep(&moment, NULL);
+    assert_true(clock_now_ns(c) == ns && clock_tsc(c) == tsc);
+    clock_run_due(c);
+    assert_string_equal(trace, "");
+    uint64_t before = host_ns();
+    clock_resume(c);
+    uint64_t passed = clock_now_ns(c) - ns, tsc_passed = clock_tsc(c) - tsc;
+    uint64_t real = host_ns() - before;
+    assert_false(clock_is_paused(c));
+    assert_true(passed <= real);
+    assert_true((double)tsc_passed * 1e9 / (double)clock_tsc_hz(c) < (double)real * 1.1 + 1000);
+    nanosleep(&moment, NULL);
+    clock_run_due(c);
+    assert_int_equal(trace[0], 'a');
+    clock_free(c);
+}
+
+static void the_state_of_a_clock_moves_to_another(void **state)
+{
+    for (int kind = CLOCK_REAL_TIME; kind <= CLOCK_VIRTUAL; kind++) {
+        struct clock *c = make((enum clock_kind)kind), *d = make((enum clock_kind)kind);
+        struct clock_state s;
+        if (kind == CLOCK_VIRTUAL)
+            clock_advance(c, 12345);
+        clock_pause(c);
+        clock_get_state(c, &s);
+        s.now_ns += 1000 * NS_PER_SEC;
+        s.tsc += 77777;
+        s.wall_s -= 3600; /* an hour ago */
+        s.missed_s = 5;
+        clock_pause(d);
+        clock_set_state(d, &s);
+        assert_true(clock_now_ns(d) == s.now_ns);
+        if (kind == CLOCK_REAL_TIME)
+            assert_true(clock_tsc(d) == s.tsc);
+        clock_resume(d);
+        assert_true(clock_now_ns(d) >= s.now_ns);
+        if (kind == CLOCK_REAL_TIME)
+            assert_in_range(clock_missed_s(d), 3605, 3700);
+        else
+            assert_int_equal(clock_missed_s(d), 0);
+        clock_free(c);
+        clock_free(d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +219,8 @@ int main(void)
         cmocka_unit_test(rearm_only_when_the_earliest_moves),
         cmocka_unit_test(virtual_time_is_deterministic),
         cmocka_unit_test(real_time_follows_the_host),
+        cmocka_unit_test(a_paused_clock_stands_still),
+        cmocka_unit_test(the_state_of_a_clock_moves_to_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,6 +155,15 @@ static void plan_as_the_rom_reads_it(void **state)
     uint8_t bytes[PLAN_BYTES] = {0};
     kernel_rom_plan(&p, bytes);
     assert_memory_equal(bytes, want, sizeof want);
+
+    struct boot_plan real = {.real_segment = 0x1000, .gpr = {[4] = 0xe000}};
+    memset(bytes, 0, sizeof bytes);
+    kernel_rom_plan(&real, bytes);
+    assert_int_equal(bytes[0], 2);
+    assert_int_equal(le16(bytes + 10), 0x1000);
+    assert_int_equal(le16(bytes + 28), 0xe000);
+    assert_int_equal(le16(bytes + 44), 0);
+    assert_int_equal(le16(bytes + 46), 0x1020);
 }
 
 int main(void)

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -238,6 +240,124 @@ static void halt_sleeps_until_its_wake_bits(void **state)
     vm_free(&vm);
 }
 
+/* ---- pausing --------------------------------------------------------------------------------- */
+
+struct pauser {
+    struct vm *vm;
+    unsigned next, later; /* of the program, when paused and a while after that */
+    uint64_t ns, ns_later;
+    uint32_t halted;
+    bool nested;
+};
+
+static void pause_and_look(void *opaque)
+{
+    struct pauser *p = opaque;
+    const struct timespec moment = {0, 30 * 1000 * 1000};
+    struct toy *t = container_of(p->vm->vcpu, struct toy, v);
+    vm_pause(p->vm);
+    vm_pause(p->vm);
+    p->next = t->next;
+    p->ns = clock_now_ns(p->vm->clock);
+    p->halted = p->vm->vcpu->halted;
+    nanosleep(&moment, NULL);
+    vm_resume(p->vm);
+    p->nested = vm_is_paused(p->vm);
+    p->later = t->next;
+    p->ns_later = clock_now_ns(p->vm->clock);
+    vm_resume(p->vm);
+    vcpu_attend(p->vm->vcpu, ATTN_NMI); /* ends the halt, if there is one */
+}
+
+static void pause_the_halt(void *opaque)
+{
+    struct pauser *p = opaque;
+    while (!atomic_load(&p->vm->vcpu->asleep))
+        sched_yield();
+    pause_and_look(p);
+}
+
+static struct pauser pauser_of_test;
+static void ask_for_pause_in_halt(struct vm *vm)
+{
+    pauser_of_test = (struct pauser){.vm = vm};
+    assert_int_equal(loop_post(vm->loop, pause_the_halt, &pauser_of_test), 0);
+}
+
+static void ask_for_pause(struct vm *vm)
+{
+    pauser_of_test = (struct pauser){.vm = vm};
+    assert_int_equal(loop_post(vm->loop, pause_and_look, &pauser_of_test), 0);
+}
+
+static void expect_paused(const struct pauser *p)
+{
+    assert_int_equal(p->next, p->later);
+    assert_true(p->ns == p->ns_later);
+    assert_true(p->nested);
+}
+
+static bool was_paused(const struct vm *vm)
+{
+    return pauser_of_test.ns_later && !((struct vm *)(uintptr_t)vm)->pauses;
+}
+
+/* Keeps the program where it is until the pause is over. */
+static void again_until_paused(struct vm *vm)
+{
+    if (!was_paused(vm))
+        container_of(vm->vcpu, struct toy, v)->next--;
+}
+
+static void nothing_moves_while_paused(void **state)
+{
+    static const struct step program[] = {{EXIT_ATTENTION, 1, 0, ask_for_pause},
+                                          {EXIT_ATTENTION, 1, 0, again_until_paused},
+                                          {EXIT_SHUTDOWN}};
+    struct vm vm;
+    struct toy_setup s;
+    assert_int_equal(run_program(&vm, &s, program, CLOCK_REAL_TIME, false), VM_EXIT_TRIPLE_FAULT);
+    expect_paused(&pauser_of_test);
+    assert_int_equal(pauser_of_test.halted, 0);
+    vm_free(&vm);
+}
+
+/* What a pause interrupts is a halt afterwards, too. */
+static void a_pause_does_not_end_a_halt(void **state)
+{
+    static const struct step program[] = {
+        {EXIT_ATTENTION, 1, 0, ask_for_pause_in_halt}, {EXIT_HALT, 1, ATTN_NMI}, {EXIT_SHUTDOWN}};
+    struct vm vm;
+    struct toy_setup s;
+    assert_int_equal(run_program(&vm, &s, program, CLOCK_REAL_TIME, false), VM_EXIT_TRIPLE_FAULT);
+    expect_paused(&pauser_of_test);
+    assert_int_equal(pauser_of_test.halted, ATTN_NMI);
+    assert_true(vm.vcpu->attention & ATTN_NMI);
+    vm_free(&vm);
+}
+
+static void stop_while_paused(void *opaque)
+{
+    struct vm *vm = opaque;
+    vm_pause(vm);
+    vm_stop(vm, 9, "guest-exit", "%s", "nine");
+}
+
+static void ask_for_stop(struct vm *vm)
+{
+    assert_int_equal(loop_post(vm->loop, stop_while_paused, vm), 0);
+}
+
+static void a_paused_vm_can_be_stopped(void **state)
+{
+    static const struct step program[] = {
+        {EXIT_ATTENTION, 1, 0, ask_for_stop}, {EXIT_HALT, 1, ATTN_NMI}, {EXIT_SHUTDOWN}};
+    struct vm vm;
+    struct toy_setup s;
+    assert_int_equal(run_program(&vm, &s, program, CLOCK_REAL_TIME, false), 9);
+    vm_free(&vm);
+}
+
 static void fire(void *opaque)
 {
     vcpu_attend(opaque, ATTN_INTERRUPT);
@@ -317,6 +437,9 @@ int main(void)
         cmocka_unit_test(unserved_inline_exit_stops_only_the_vm),
         cmocka_unit_test(reset_stops_or_restarts),
         cmocka_unit_test(halt_sleeps_until_its_wake_bits),
+        cmocka_unit_test(nothing_moves_while_paused),
+        cmocka_unit_test(a_pause_does_not_end_a_halt),
+        cmocka_unit_test(a_paused_vm_can_be_stopped),
         cmocka_unit_test(virtual_time_follows_instructions_and_jumps_when_halted),
         cmocka_unit_test(virtual_slices_end_at_the_next_deadline),
         cmocka_unit_test(half_built_vms_are_freed),

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Pause, save and restore a running Debian kernel, from outside.
+
+    snapshot.py RING3 ENGINE CASE
+
+Each case is a function below whose first line says what it shows. Exit code 0 passed, 1 failed, 77
+skipped because the guest was never fetched. The figures that it prints are no part of the tests.
+"""
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import harness
+from harness import Failed, expect
+
+RING3 = sys.argv[1]
+ENGINE, _, DBT = sys.argv[2].partition(':')
+PROMPT = r'guest:[^\n]*# '
+
+
+def engine(name=ENGINE):
+    return ['--engine', name, *(['--dbt', DBT] if DBT and name == ENGINE else [])]
+
+
+class Control:
+    """A connection to a control socket."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(120)
+        self.socket.connect(path)
+        self.file = self.socket.makefile('rw', encoding='utf-8')
+
+    def line(self, text):
+        self.file.write(text + '\n')
+        self.file.flush()
+        return json.loads(self.file.readline())
+
+    def run(self, command, *args):
+        answer = self.line(json.dumps({'command': command, 'args': args, 'id': command}))
+        expect(answer['id'] == command, f'the answer is to another request: {answer}')
+        return answer
+
+    def good(self, command, *args):
+        answer = self.run(command, *args)
+        expect(answer['ok'] is True, f'{command} failed: {answer}')
+        return answer
+
+
+def save(path, file):
+    """With `ring3 snapshot`; what it said."""
+    return subprocess.run([RING3, 'snapshot', path, file], check=True, stdout=subprocess.PIPE,
+                          universal_newlines=True).stdout
+
+
+def boot(folder, **others):
+    guest = harness.Guest(RING3, options=[*engine(), '--control', folder + '/c'], tty=True, **others)
+    return guest
+
+
+def shell():
+    """A shell goes on from a snapshot, under each engine, with its variables, files and clock."""
+    with tempfile.TemporaryDirectory(prefix='ring3-snap.') as folder:
+        file = folder + '/x.snap'
+        with boot(folder) as guest:
+            guest.wait_for(PROMPT)
+            guest.type('x=17; seq 1 50000 > /numbers; sha256sum < /numbers; echo ready$x\n')
+            digest = guest.wait_for(r'\n(\w{64}) ').group(1)
+            guest.wait_for('ready17')
+            began = time.monotonic()
+            print(f'saved: {save(folder + "/c", file)[:-1]}; {time.monotonic() - began:.2f} s in all')
+            expect(os.stat(file).st_mode & 0o777 == 0o600, 'others may read the snapshot')
+            guest.type('cut -d. -f1 /proc/uptime; echo on$x\n')
+            up = int(guest.wait_for(r'\n(\d+)\n').group(1))
+            guest.wait_for('on17')
+            guest.type('poweroff -f\n')
+            guest.wait_exit(0)
+        for name in ('interp', 'dbt', ENGINE):
+            began = time.monotonic()
+            with harness.Guest(RING3, options=engine(name), restore=file, tty=True) as guest:
+                guest.type('echo again$x\n')
+                guest.wait_for('again17')
+                print(f'restored under {name}: {time.monotonic() - began:.2f} s to an answer')
+                guest.type('sha256sum < /numbers\n')
+                expect(guest.wait_for(r'\n(\w{64}) ').group(1) == digest, 'a file has changed')
+                guest.type('cut -d. -f1 /proc/uptime\n')
+                now = int(guest.wait_for(r'\n(\d+)\n').group(1))
+                expect(up - 2 <= now <= up + 60, f'up for {now} s, {up} s when saved')
+                guest.type('sleep 1; echo slept$x; poweroff -f\n')
+                guest.wait_for('slept17')
+                guest.wait_exit(0)
+
+
+def work():
+    """What was computing when the snapshot was taken comes to the right result, many times over."""
+    job = ('i=0; while [ $i -lt 60 ]; do i=$((i+1)); seq 1 3000 | sha256sum | cut -c1-8; done | '
+           'sort | uniq -c\n')
+    with tempfile.TemporaryDirectory(prefix='ring3-snap.') as folder:
+        with boot(folder) as guest:
+            guest.wait_for(PROMPT)
+            guest.type(job)
+            for n in range(8):
+                save(folder + '/c', f'{folder}/{n}')
+            good = guest.wait_for(r' 60 (\w{8})\n').group(1)
+            guest.type('poweroff -f\n')
+            guest.wait_exit(0)
+        for n in range(8):
+            with harness.Guest(RING3, options=engine(), restore=f'{folder}/{n}', tty=True) as guest:
+                expect(guest.wait_for(r' 60 (\w{8})\n').group(1) == good, 'another result')
+                guest.type('poweroff -f\n')
+                guest.wait_exit(0)
+
+
+def commands():
+    """The control socket: pause, resume, statistics, errors, the power button, quit."""
+    with tempfile.TemporaryDirectory(prefix='ring3-snap.') as folder:
+        with boot(folder) as guest:
+            guest.wait_for(PROMPT)
+            c = Control(folder + '/c')
+            expect(c.good('status')['result'] == {'status': 'running'}, 'it is not running')
+            guest.type('while :; do echo tick; usleep 20000; done\n')
+            guest.wait_for('tick\n')
+            c.good('pause')
+            expect(c.good('status')['result'] == {'status': 'paused'}, 'it is not paused')
+            while guest.read(0.3) and guest.output[guest.seen:].count('tick') > 0:
+                guest.seen = len(guest.output)
+            before = c.good('stats')['result']
+            time.sleep(0.3)
+            after = c.good('stats')['result']
+            expect(before['instructions'] == after['instructions'], 'it runs while paused')
+            c.good('resume')
+            guest.wait_for('tick\n')
+            expect(c.run('no-such')['error']['id'] == 'unknown-command', 'unknown command')
+            expect(c.run('snapshot')['error']['id'] == 'bad-arguments', 'argument missing')
+            expect(c.run('snapshot', '/nonexistent/x')['error']['id'] == 'snapshot-write', 'path')
+            expect(c.line('what?')['error']['id'] == 'bad-request', 'no JSON')
+            expect(c.line('[1]')['error']['id'] == 'bad-request', 'no object')
+            expect(c.line('{"command": 5}')['error']['id'] == 'bad-request', 'no name')
+            expect(c.line('{"command": "help", "args": [1]}')['ok'] is False, 'no text')
+            expect('snapshot' in c.good('help')['text'], 'help')
+            other = Control(folder + '/c')
+            other.socket.send(b'x' * 70000)
+            expect(json.loads(other.file.readline())['ok'] is False, 'too long a line')
+            try:
+                expect(other.file.readline() == '', 'it was not dropped')
+            except ConnectionResetError:
+                pass
+            expect(os.stat(folder + '/c').st_mode & 0o777 == 0o600, 'others may use the socket')
+            guest.type('\x03')
+            guest.wait_for(PROMPT)
+            c.good('quit', '7')
+            guest.wait_exit(7)
+            expect('user-quit' in guest.complaints(), 'no reason given')
+        expect(not os.path.exists(folder + '/c'), 'the socket is left over')
+
+
+def options():
+    """--expect, --timeout and --fail-on work with restore; what describes a machine is refused."""
+    with tempfile.TemporaryDirectory(prefix='ring3-snap.') as folder:
+        file = folder + '/x.snap'
+        with boot(folder) as guest:
+            guest.wait_for(PROMPT)
+            guest.type('n=0; while :; do n=$((n+1)); echo "line $n."; usleep 10000; done\n')
+            guest.wait_for(r'line 3\.')
+            save(folder + '/c', file)
+            guest.signal()
+            guest.wait_exit(125)
+        more = [*engine(), '--expect', r'line [0-9]*1\.', '--expect', r'line [0-9]*2\.']
+        with harness.Guest(RING3, options=more, restore=file) as guest:
+            guest.wait_exit(0)
+        with harness.Guest(RING3, options=[*engine(), '--timeout', '1s'], restore=file) as guest:
+            guest.wait_exit(124)
+        with harness.Guest(RING3, options=[*engine(), '--fail-on', r'line [0-9]*5\.'],
+                           restore=file) as guest:
+            guest.wait_exit(121)
+        for bad, code in ((['restore', '-m', '64M', file], 125), (['restore'], 125),
+                          (['restore', '/etc/passwd'], 125), (['restore', folder + '/no'], 127),
+                          (['snapshot', folder + '/no', file], 127), (['snapshot'], 125)):
+            r = subprocess.run([RING3, *bad], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, check=False)
+            expect(r.returncode == code, f'{bad}: exit code {r.returncode}')
+
+
+def main():
+    case = globals()[sys.argv[3]]
+    try:
+        case()
+    except Failed as why:
+        print(f'FAIL: {why}')
+        return 1
+    print('pass')
+    return 0
+
+
+sys.exit(main())

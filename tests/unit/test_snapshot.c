@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/* Snapshots of whole machines: what is restored is what was saved, and behaves so. */
+#include "snapshot_rig.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "isa/x86/trap.h"
+#include "vm/snapshot_file.h"
+
+/* ---- comparison ------------------------------------------------------------------------------ */
+
+static const char *differs(const struct state_field *fields, size_t count, const void *a,
+                           const void *b)
+{
+    for (size_t i = 0; i < count; i++)
+        if (memcmp((const char *)a + fields[i].offset, (const char *)b + fields[i].offset,
+                   fields[i].size * fields[i].count))
+            return fields[i].name;
+    return NULL;
+}
+
+static void assert_same_state(struct vm *a, struct vm *b, const char *when)
+{
+    const struct device *x = a->devices, *y = b->devices;
+    for (; x && y; x = x->next, y = y->next) {
+        assert_ptr_equal(x->ops, y->ops);
+        const char *field = differs(x->ops->state, x->ops->state_count, x, y);
+        if (field)
+            fail_msg("%s: %s %s: %s differs", when, x->ops->name, x->instance, field);
+    }
+    assert_true(!x && !y);
+    size_t count;
+    const struct state_field *fields = x86_isa.state(&count);
+    const char *field = differs(fields, count, a->vcpu, b->vcpu);
+    if (field)
+        fail_msg("%s: the processor's %s differs", when, field);
+    if ((a->vcpu->attention ^ b->vcpu->attention) & (ATTN_INTERRUPT | ATTN_NMI))
+        fail_msg("%s: pins of the processor differ: %x %x", when, a->vcpu->attention,
+                 b->vcpu->attention);
+}
+
+static void assert_same_memory(struct vm *a, struct vm *b)
+{
+    uint64_t bytes, bytes_b;
+    const uint8_t *x = phys_memory(a->mem, &bytes), *y = phys_memory(b->mem, &bytes_b);
+    assert_int_equal(bytes, bytes_b);
+    assert_memory_equal(x, y, bytes);
+    for (uint64_t n = 0; n < PHYS_LIMIT >> PAGE_SHIFT; n++) {
+        struct phys_page p = phys_page(a->mem, (gpfn_t){n}), q = phys_page(b->mem, (gpfn_t){n});
+        if (p.kind != q.kind || (p.kind && p.host - x != q.host - y))
+            fail_msg("page %#lx shows something else", (unsigned long)n);
+    }
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+static void scribble(struct vm *vm, uint64_t *seed)
+{
+    for (unsigned i = 0; i < 50; i++) {
+        uint64_t r = machine_random(seed);
+        phys_write(vm->mem, r % (MACHINE_RAM - 8), &r, sizeof r);
+    }
+}
+
+/* The restored machine must answer as the first one does: what a table lacks shows. */
+static void restored_machines_behave_like_the_saved_one(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct machine_map map;
+    struct vm a, b;
+    machine_build(&a, &c);
+    machine_place_bars(&a, &map);
+    uint64_t seed = 1;
+    for (unsigned round = 0; round < 40; round++) {
+        for (unsigned i = 0; i < 2000; i++)
+            machine_poke(&a, &map, &seed);
+        scribble(&a, &seed);
+        machine_save(&a, files.snapshot);
+        struct snapshot *s = machine_restore(&b, files.snapshot);
+        assert_same_state(&a, &b, "restored");
+        assert_same_memory(&a, &b);
+        uint64_t seed_b = seed;
+        for (unsigned i = 0; i < 500; i++) {
+            uint64_t x = machine_poke(&a, &map, &seed), y = machine_poke(&b, &map, &seed_b);
+            if (x != y)
+                fail_msg("round %u: access %u reads %#lx and %#lx", round, i, (unsigned long)x,
+                         (unsigned long)y);
+        }
+        assert_same_state(&a, &b, "later");
+        vm_free(&b);
+        snapshot_close(s);
+    }
+    vm_free(&a);
+    machine_files_remove(&files);
+}
+
+/* ---- the processor --------------------------------------------------------------------------- */
+
+static void pending_events_of_the_processor_survive(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a, b;
+    machine_build(&a, &c);
+    struct x86_vcpu *v = x86_of(a.vcpu);
+    vcpu_attend(a.vcpu, ATTN_NMI);
+    v->gpr[X86_EAX] = 0x12345678;
+    v->retired = v->shadow_until = 77; /* behind sti or mov ss */
+    v->shadow_debug = true;
+    v->fx.st[3][9] = 0x3f;
+    v->fx.xmm[7][15] = 0xa5;
+    a.vcpu->halted = ATTN_NMI;
+    machine_save(&a, files.snapshot);
+    struct snapshot *s = machine_restore(&b, files.snapshot);
+    struct x86_vcpu *w = x86_of(b.vcpu);
+    assert_true(b.vcpu->attention & ATTN_NMI);
+    assert_int_equal(w->gpr[X86_EAX], 0x12345678);
+    assert_int_equal(w->shadow_until, w->retired);
+    assert_true(w->shadow_debug);
+    assert_int_equal(w->fx.st[3][9], 0x3f);
+    assert_int_equal(w->fx.xmm[7][15], 0xa5);
+    assert_int_not_equal(b.vcpu->halted, 0);
+    assert_false(b.vcpu->halted & ATTN_INTERRUPT); /* IF is clear */
+    vm_free(&b);
+    snapshot_close(s);
+    vm_free(&a);
+    machine_files_remove(&files);
+}
+
+static void impossible_processors_are_brought_into_range(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a, b;
+    machine_build(&a, &c);
+    struct x86_vcpu *v = x86_of(a.vcpu);
+    v->fx.mxcsr = UINT32_MAX; /* the host would fault */
+    v->gpr[X86_ESI] = UINT64_MAX;
+    v->eip = UINT64_MAX;
+    v->cr0 = CR0_PG; /* without PE */
+    v->eflags = UINT32_MAX;
+    v->seg[X86_DS].base = UINT64_MAX;
+    v->delivering = 1000;
+    v->cpl = 200;
+    machine_save(&a, files.snapshot);
+    struct snapshot *s = machine_restore(&b, files.snapshot);
+    struct x86_vcpu *w = x86_of(b.vcpu);
+    assert_int_equal(w->fx.mxcsr, 0xffff);
+    assert_int_equal(w->gpr[X86_ESI], UINT32_MAX);
+    assert_int_equal(w->eip, UINT32_MAX);
+    assert_int_equal(w->cr0 & CR0_PG, 0);
+    assert_int_equal(w->eflags & FL_VM, 0);
+    assert_int_equal(w->seg[X86_DS].base, UINT32_MAX);
+    assert_int_equal(w->delivering, -1);
+    assert_int_equal(w->cpl, 0);
+    vm_free(&b);
+    snapshot_close(s);
+    vm_free(&a);
+    machine_files_remove(&files);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static void empty_memory_takes_no_room(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    c.ram_bytes = 256 * MIB;
+    struct vm a, b;
+    struct stat st;
+    machine_build(&a, &c);
+    uint8_t page[PAGE_BYTES];
+    memset(page, 0x5a, sizeof page);
+    phys_write(a.mem, 200 * MIB, page, sizeof page);
+    memset(page, 0, sizeof page);
+    for (unsigned i = 0; i < 256; i++) /* there, but zero */
+        phys_write(a.mem, 100 * MIB + i * PAGE_BYTES, page, sizeof page);
+    machine_save(&a, files.snapshot);
+    assert_int_equal(stat(files.snapshot, &st), 0);
+    assert_in_range(st.st_size, 1, 512 * KIB); /* firmware and state */
+    uint64_t touched = phys_host_pages_touched(a.mem);
+    struct snapshot *s = machine_restore(&b, files.snapshot);
+    assert_true(phys_host_pages_touched(b.mem) + 256 <= touched);
+    assert_same_memory(&a, &b);
+    vm_free(&b);
+    snapshot_close(s);
+    vm_free(&a);
+    machine_files_remove(&files);
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+static void real_time_goes_on_where_it_was(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    c.clock = CLOCK_REAL_TIME;
+    struct vm a, b;
+    machine_build(&a, &c);
+    usleep(100000);
+    vm_pause(&a);
+    uint64_t ns = clock_now_ns(a.clock), tsc = clock_tsc(a.clock);
+    struct err e = {0};
+    assert_int_equal(snapshot_save(&a, files.snapshot, NULL, &e), 0);
+    usleep(20000);
+    assert_int_equal(clock_now_ns(a.clock), ns);
+    assert_int_equal(clock_tsc(a.clock), tsc);
+    vm_resume(&a);
+    assert_true(clock_now_ns(a.clock) >= ns);
+    vm_free(&a);
+    struct snapshot *s = machine_restore(&b, files.snapshot);
+    assert_true(clock_now_ns(b.clock) >= ns);
+    assert_true(clock_tsc(b.clock) >= tsc);
+    assert_true(clock_tsc(b.clock) - tsc < clock_tsc_hz(b.clock) * 60);
+    assert_true(clock_now_ns(b.clock) - ns < 60 * NS_PER_SEC);
+    vm_free(&b);
+    snapshot_close(s);
+    machine_files_remove(&files);
+}
+
+/* ---- disks ----------------------------------------------------------------------------------- */
+
+static void disks_that_have_changed_are_refused(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files), d = {.board = &pc_board};
+    struct vm a;
+    struct err e = {0};
+    machine_build(&a, &c);
+    machine_save(&a, files.snapshot);
+    vm_free(&a);
+    struct snapshot *s = snapshot_open(files.snapshot, &e);
+    assert_non_null(s);
+    assert_string_equal(snapshot_board(s), "pc");
+    assert_int_equal(snapshot_config(s, &d, false, &e), 0);
+    assert_string_equal(d.drive[2].image.file, files.disk[2]);
+    assert_true(d.restoring);
+
+    int fd = open(files.disk[2], O_WRONLY);
+    assert_int_equal(pwrite(fd, "x", 1, 0), 1);
+    close(fd);
+    assert_int_equal(snapshot_config(s, &d, false, &e), -EINVAL);
+    assert_string_equal(e.id, "snapshot-disk");
+    assert_non_null(strstr(e.text, files.disk[2]));
+    assert_int_equal(snapshot_config(s, &d, true, &e), 0);
+    unlink(files.disk[2]);
+    assert_int_equal(snapshot_config(s, &d, false, &e), -ENOENT);
+    snapshot_close(s);
+    machine_files_remove(&files);
+}
+
+/* ---- files that are not what they should be -------------------------------------------------- */
+
+static void expect_refused(const char *path, const char *id)
+{
+    struct err e = {0};
+    struct snapshot *s = snapshot_open(path, &e);
+    assert_null(s);
+    assert_string_equal(e.id, id);
+}
+
+static void flip(const char *path, off_t at, const char *id)
+{
+    int fd = open(path, O_RDWR);
+    uint8_t byte;
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    expect_refused(path, id);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+static void damage_is_found(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a;
+    struct stat st;
+    struct snapshot_header h;
+    machine_build(&a, &c);
+    phys_write(a.mem, 0x5000, "snapshot", 8);
+    machine_save(&a, files.snapshot);
+    vm_free(&a);
+    const char *path = files.snapshot;
+    assert_int_equal(stat(path, &st), 0);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, &h, sizeof h, 0), sizeof h);
+    flip(path, 3, "snapshot-format");
+    flip(path, offsetof(struct snapshot_header, version), "snapshot-version");
+    flip(path, offsetof(struct snapshot_header, memory_bytes), "snapshot-corrupt");
+    flip(path, (off_t)h.index_at + 9, "snapshot-corrupt");
+    flip(path, (off_t)h.state_at + 9, "snapshot-corrupt");
+    assert_int_equal(ftruncate(fd, st.st_size - 1), 0);
+    expect_refused(path, "snapshot-corrupt");
+    assert_int_equal(ftruncate(fd, 10), 0);
+    expect_refused(path, "snapshot-format");
+    close(fd);
+    unlink(path);
+    expect_refused(path, "snapshot-open");
+    machine_files_remove(&files);
+}
+
+static void damaged_memory_is_found(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a, b;
+    struct err e = {0};
+    machine_build(&a, &c);
+    phys_write(a.mem, 0x5000, "snapshot", 8);
+    machine_save(&a, files.snapshot);
+    vm_free(&a);
+    int fd = open(files.snapshot, O_RDWR);
+    uint8_t byte;
+    off_t at = sizeof(struct snapshot_header) + 5;
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+    struct snapshot *s = snapshot_open(files.snapshot, &e);
+    assert_non_null(s);
+    struct vm_config d = {.board = &pc_board, .engine = &interp_engine};
+    assert_int_equal(snapshot_config(s, &d, false, &e), 0);
+    machine_build(&b, &d);
+    assert_int_equal(snapshot_restore(s, &b, &e), -EINVAL);
+    assert_string_equal(e.id, "snapshot-corrupt");
+    vm_free(&b);
+    snapshot_close(s);
+    machine_files_remove(&files);
+}
+
+static void what_cannot_be_written_leaves_nothing_behind(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a;
+    struct err e = {0};
+    machine_build(&a, &c);
+    vm_pause(&a);
+    assert_int_equal(snapshot_save(&a, "/nonexistent/x.snap", NULL, &e), -ENOENT);
+    assert_string_equal(e.id, "snapshot-write");
+    assert_int_equal(snapshot_save(&a, "/dev/full/x.snap", NULL, &e), -ENOTDIR);
+    vm_resume(&a);
+    vm_free(&a);
+    machine_files_remove(&files);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(restored_machines_behave_like_the_saved_one),
+        cmocka_unit_test(pending_events_of_the_processor_survive),
+        cmocka_unit_test(impossible_processors_are_brought_into_range),
+        cmocka_unit_test(empty_memory_takes_no_room),
+        cmocka_unit_test(real_time_goes_on_where_it_was),
+        cmocka_unit_test(disks_that_have_changed_are_refused),
+        cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(damaged_memory_is_found),
+        cmocka_unit_test(what_cannot_be_written_leaves_nothing_behind),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
