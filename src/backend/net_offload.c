@@ -66,7 +66,8 @@ uint32_t net_sum(const void *bytes, size_t n, uint32_t sum)
     }
     uint8_t rest[8] = {0};
     uint64_t x;
-    memcpy(rest, p, n);
+    if (n)
+        memcpy(rest, p, n);
     memcpy(&x, rest, 8);
     low += (uint32_t)x;
     high += x >> 32;
