@@ -51,6 +51,7 @@ struct block_ops {
     bool (*submit)(struct block *b, struct block_request *r);
     void (*drain)(struct block *b);
     void (*free)(struct block *b);
+    int (*changed)(struct block *b, uint64_t offset, uint64_t *len); /* NULL: -ENOTSUP */
 };
 
 /* Embedded first by each backend. */
@@ -67,6 +68,10 @@ struct block {
 bool block_submit(struct block *b, struct block_request *r);
 /* Wait until no request is under way: none may be submitted meanwhile. */
 void block_drain(struct block *b);
+/* For snapshots of a disk with a throw-away overlay, while no request is under way: 1 if what is at
+ * `offset` is in the overlay, 0 if it is in the image below; *len: for how many bytes that is so.
+ * -ENOTSUP if there is no overlay, or -errno. */
+int block_changed(struct block *b, uint64_t offset, uint64_t *len);
 /* Drains, writes back what was promised to be, closes. NULL is fine. */
 void block_free(struct block *b);
 

@@ -58,8 +58,9 @@ void clock_pause(struct clock *c);
 void clock_resume(struct clock *c);
 bool clock_is_paused(const struct clock *c); /* any thread */
 
-/* For snapshots, while paused. clock_set_state() makes guest time what it was then; timers stay
- * armed for the guest time they were armed for. */
+/* For snapshots, while paused. clock_set_state() makes guest time what it was then, and
+ * counts the wall time since as missed; timers stay armed for the guest time they were armed for.
+ */
 void clock_get_state(const struct clock *c, struct clock_state *s);
 void clock_set_state(struct clock *c, const struct clock_state *s);
 

@@ -95,6 +95,13 @@ void block_drain(struct block *b)
     b->ops->drain(b);
 }
 
+int block_changed(struct block *b, uint64_t offset, uint64_t *len)
+{
+    if (!b->ops->changed)
+        return -ENOTSUP;
+    return offset < b->info.bytes ? b->ops->changed(b, offset, len) : -EINVAL;
+}
+
 void block_free(struct block *b)
 {
     if (!b)

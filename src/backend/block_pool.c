@@ -159,7 +159,14 @@ static void pooled_free(struct block *b)
     free(p);
 }
 
-static const struct block_ops pooled_ops = {pooled_submit, pooled_drain, pooled_free};
+static int pooled_changed(struct block *b, uint64_t offset, uint64_t *len)
+{
+    struct disk *d = self(b)->disk;
+    return d->ops->changed ? d->ops->changed(d, offset, len) : -ENOTSUP;
+}
+
+static const struct block_ops pooled_ops = {pooled_submit, pooled_drain, pooled_free,
+                                            pooled_changed};
 
 struct block *block_from_disk(struct disk *d, const struct block_config *c, struct err *e)
 {

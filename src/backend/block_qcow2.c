@@ -514,6 +514,25 @@ static int qcow2_flush(struct disk *d)
     return r;
 }
 
+/* Runs of clusters of one kind, within an L2 table. */
+static int qcow2_changed(struct disk *d, uint64_t offset, uint64_t *len)
+{
+    struct qcow2 *q = qcow2_of(d);
+    uint64_t cluster = offset >> q->h.cluster_bits, entry, run, n = 1;
+    const uint64_t *table;
+    pthread_mutex_lock(&q->lock);
+    int r = qcow2_lookup(q, cluster, false, &entry, &run, &table);
+    bool here = r == 0 && qcow2_kind(q, entry) != QCOW2_NOWHERE;
+    if (r == 0 && !table)
+        n = run;
+    while (r == 0 && n < run && (qcow2_kind(q, be64toh(table[n])) != QCOW2_NOWHERE) == here)
+        n++;
+    pthread_mutex_unlock(&q->lock);
+    uint64_t end = (cluster + n) << q->h.cluster_bits;
+    *len = (end < d->bytes ? end : d->bytes) - offset;
+    return r < 0 ? r : here;
+}
+
 static void qcow2_free(struct disk *d)
 {
     struct qcow2 *q = qcow2_of(d);
@@ -548,5 +567,6 @@ const struct disk_ops qcow2_ops = {
     .write_zeroes = qcow2_write_zeroes,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
+    .changed = qcow2_changed,
     .free = qcow2_free,
 };

@@ -24,6 +24,8 @@ struct disk_ops {
     int (*flush)(struct disk *d); /* all writes that have returned survive a power loss */
     /* Make a file larger or smaller; NULL where it has a fixed size. */
     int (*resize)(struct disk *d, uint64_t bytes);
+    /* As block_changed(), of the layer on top; NULL where there are no layers. */
+    int (*changed)(struct disk *d, uint64_t offset, uint64_t *len);
     void (*free)(struct disk *d); /* flushes; closes what is below */
 };
 

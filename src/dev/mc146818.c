@@ -2,7 +2,8 @@
 /* mc146818 battery clock (Motorola MC146818A data sheet) with 128 bytes of CMOS memory, behind
  * the PC's index port 0x70 (bit 7, the NMI mask, is kept and has no effect) and data port 0x71.
  *
- * Time is guest time plus an offset that makes it the host's date when the chip is built. The
+ * Time is guest time plus an offset that makes it the host's date when the chip is built, and still
+ * after a pause or a snapshot, since a battery keeps the chip going meanwhile. The
  * time registers are filled in when the guest looks; writing one moves the offset. Interrupt
  * flags are likewise caught up with when looked at, so the host needs a timer only for a source
  * that is enabled and whose flag is not yet set: a guest that does not answer costs nothing.
@@ -54,7 +55,7 @@ struct mc146818 {
     pthread_mutex_t lock; /* guards everything below */
     uint8_t index;        /* as written to port 0x70 */
     uint8_t cmos[CMOS_BYTES];
-    int64_t base_s;    /* the chip's date is base_s seconds since 1970 ... */
+    int64_t base_s;    /* the chip's date is base_s seconds since 1970 plus clock_missed_s() ... */
     uint64_t phase_ns; /* ... plus guest time plus this, below a second */
     uint64_t seen_ns;  /* chip time (see chip_ns) up to which flags are caught up */
 };
@@ -132,7 +133,7 @@ static unsigned decode_hour(const struct mc146818 *s, uint8_t v)
 
 static void fill_time_registers(struct mc146818 *s)
 {
-    int64_t now_s = s->base_s + (int64_t)(chip_ns(s) / NS_PER_SEC);
+    int64_t now_s = s->base_s + clock_missed_s(s->clock) + (int64_t)(chip_ns(s) / NS_PER_SEC);
     int64_t days = now_s / DAY_S - (now_s % DAY_S < 0);
     unsigned in_day = (unsigned)(now_s - days * DAY_S);
     struct date date = date_of(days);
@@ -157,7 +158,7 @@ static void take_time_registers(struct mc146818 *s)
     int64_t seconds = days_of(year, month, decode(s, r[DAY])) * DAY_S +
                       decode_hour(s, r[HOUR]) * 3600 + decode(s, r[MINUTE]) * 60 +
                       decode(s, r[SECOND]);
-    s->base_s = seconds - (int64_t)(chip_ns(s) / NS_PER_SEC);
+    s->base_s = seconds - clock_missed_s(s->clock) - (int64_t)(chip_ns(s) / NS_PER_SEC);
 }
 
 /* --- interrupts --- */
@@ -211,7 +212,7 @@ static uint64_t next_alarm(const struct mc146818 *s, uint64_t ns)
 {
     if (is_frozen(s))
         return TIMER_NEVER;
-    int64_t first = s->base_s + (int64_t)(ns / NS_PER_SEC) + 1;
+    int64_t first = s->base_s + clock_missed_s(s->clock) + (int64_t)(ns / NS_PER_SEC) + 1;
     int from = (int)(((first % DAY_S) + DAY_S) % DAY_S);
     int at = alarm_in_day(s, (unsigned)from), wait = at - from;
     if (at < 0) {
@@ -455,7 +456,8 @@ struct device *mc146818_new(const struct dev_host *h, struct irq_line irq, struc
     }
     s->cmos[REG_A] = 0x26; /* 32.768 kHz, periodic rate 1024 Hz */
     s->cmos[REG_B] = B_24H;
-    s->base_s = clock_wall_s(h->clock) - (int64_t)(clock_now_ns(h->clock) / NS_PER_SEC);
+    s->base_s = clock_wall_s(h->clock) - clock_missed_s(h->clock) -
+                (int64_t)(clock_now_ns(h->clock) / NS_PER_SEC);
     mc146818_reset(&s->d);
     return &s->d;
 }

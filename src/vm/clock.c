@@ -206,8 +206,8 @@ void clock_set_state(struct clock *c, const struct clock_state *s)
     }
     c->paused_ns = s->now_ns;
     c->paused_tsc = s->tsc;
-    c->missed_s = s->missed_s;
-    c->paused_wall_s = s->wall_s;
+    c->paused_wall_s = (int64_t)time(NULL);
+    c->missed_s = s->missed_s + c->paused_wall_s - s->wall_s;
 }
 
 /* ---- timers --------------------------------------------------------------------------------- */

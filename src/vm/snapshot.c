@@ -45,7 +45,9 @@ struct saving {
     const char *path;
     char temporary[PATH_MAX];
     struct snapshot_header header;
-    struct snapshot_memory_out memory;
+    struct snapshot_out out;
+    struct snapshot_chunks chunks;
+    struct snapshot_extents extents;
     struct state_out state;
 };
 
@@ -78,36 +80,42 @@ static void save_state(struct vm *vm, struct state_out *o)
     }
 }
 
+/* Put a part of the file behind the others. */
+static int append(struct saving *s, const void *p, size_t bytes, uint64_t *at, uint64_t *hash,
+                  struct err *e)
+{
+    *at = s->out.end;
+    *hash = XXH64(p, bytes, 0);
+    s->out.end += bytes;
+    int r = snapshot_write_at(s->out.fd, p, bytes, *at);
+    return r < 0 ? write_failed(s, -r, e) : 0;
+}
+
 static int write_state(struct saving *s, struct err *e)
 {
     size_t room = ZSTD_compressBound(s->state.len);
     void *packed = s->state.failed ? NULL : malloc(room);
-    if (!packed)
-        return err_set(e, ENOMEM, "no-memory", "no memory for the snapshot's state");
     struct snapshot_header *h = &s->header;
-    h->state_at = s->memory.end;
+    if (packed)
+        h->state_stored = ZSTD_compress(packed, room, s->state.data, s->state.len, STATE_LEVEL);
     h->state_bytes = s->state.len;
-    h->state_stored = ZSTD_compress(packed, room, s->state.data, s->state.len, STATE_LEVEL);
-    int r = ZSTD_isError(h->state_stored) ? -ENOMEM : 0;
-    if (r == 0) {
-        h->state_hash = XXH64(packed, h->state_stored, 0);
-        r = snapshot_write_at(s->memory.fd, packed, h->state_stored, h->state_at);
-    }
-    s->memory.end += h->state_stored;
+    int r = !packed || ZSTD_isError(h->state_stored)
+                ? err_set(e, ENOMEM, "no-memory", "no memory for the snapshot's state")
+                : append(s, packed, h->state_stored, &h->state_at, &h->state_hash, e);
     free(packed);
-    return r < 0 ? write_failed(s, -r, e) : 0;
+    return r;
 }
 
-static int write_index(struct saving *s, struct err *e)
+static int write_lists(struct saving *s, struct err *e)
 {
     struct snapshot_header *h = &s->header;
-    size_t bytes = s->memory.chunks * sizeof *s->memory.chunk;
-    h->chunks = s->memory.chunks;
-    h->index_at = s->memory.end;
-    h->index_hash = XXH64(s->memory.chunk, bytes, 0);
-    s->memory.end += bytes;
-    int r = snapshot_write_at(s->memory.fd, s->memory.chunk, bytes, h->index_at);
-    return r < 0 ? write_failed(s, -r, e) : 0;
+    h->chunks = s->chunks.count;
+    h->extents = s->extents.count;
+    int r = append(s, s->chunks.list, h->chunks * sizeof *s->chunks.list, &h->chunks_at,
+                   &h->chunks_hash, e);
+    return r < 0 ? r
+                 : append(s, s->extents.list, h->extents * sizeof *s->extents.list, &h->extents_at,
+                          &h->extents_hash, e);
 }
 
 static int write_header(struct saving *s, struct err *e)
@@ -116,9 +124,9 @@ static int write_header(struct saving *s, struct err *e)
     memcpy(h->magic, SNAPSHOT_MAGIC, sizeof h->magic);
     h->version = SNAPSHOT_VERSION;
     h->header_bytes = sizeof *h;
-    h->file_bytes = s->memory.end;
+    h->file_bytes = s->out.end;
     h->hash = XXH64(h, offsetof(struct snapshot_header, hash), 0);
-    int r = snapshot_write_at(s->memory.fd, h, sizeof *h, 0);
+    int r = snapshot_write_at(s->out.fd, h, sizeof *h, 0);
     return r < 0 ? write_failed(s, -r, e) : 0;
 }
 
@@ -126,14 +134,16 @@ static int write_all(struct saving *s, struct vm *vm, const struct snapshot_prog
                      struct err *e)
 {
     phys_memory(vm->mem, &s->header.memory_bytes);
-    s->memory.end = sizeof s->header;
-    int r = snapshot_memory_save(vm, &s->memory, p, e);
+    s->out.end = sizeof s->header;
+    int r = snapshot_disks_save(vm, &s->out, &s->extents, p, e);
+    if (r == 0)
+        r = snapshot_memory_save(vm, &s->out, &s->chunks, p, e);
     if (r < 0)
         return write_failed(s, -r, e);
     save_state(vm, &s->state);
     r = write_state(s, e);
     if (r == 0)
-        r = write_index(s, e);
+        r = write_lists(s, e);
     if (r == 0)
         r = write_header(s, e);
     return r;
@@ -153,7 +163,7 @@ static void sync_directory(const char *path)
 
 static int put_in_place(struct saving *s, struct err *e)
 {
-    if (fsync(s->memory.fd) < 0 || rename(s->temporary, s->path) < 0)
+    if (fsync(s->out.fd) < 0 || rename(s->temporary, s->path) < 0)
         return write_failed(s, errno, e);
     sync_directory(s->path);
     return 0;
@@ -168,16 +178,17 @@ int snapshot_save(struct vm *vm, const char *path, const struct snapshot_progres
                        vm->vcpu->isa->name);
     if ((size_t)snprintf(s.temporary, sizeof s.temporary, "%s.XXXXXX", path) >= sizeof s.temporary)
         return err_set(e, ENAMETOOLONG, "snapshot-write", "the snapshot's name is too long");
-    s.memory.fd = mkostemp(s.temporary, O_CLOEXEC);
-    if (s.memory.fd < 0)
+    s.out.fd = mkostemp(s.temporary, O_CLOEXEC);
+    if (s.out.fd < 0)
         return write_failed(&s, errno, e);
     int r = write_all(&s, vm, progress, e);
     if (r == 0)
         r = put_in_place(&s, e);
     if (r < 0)
         unlink(s.temporary);
-    close(s.memory.fd);
-    free(s.memory.chunk);
+    close(s.out.fd);
+    free(s.chunks.list);
+    free(s.extents.list);
     free(s.state.data);
     return r;
 }
@@ -188,7 +199,8 @@ struct snapshot {
     int fd;
     char *path;
     struct snapshot_header header;
-    struct snapshot_chunk *chunk;
+    struct snapshot_chunks chunks;
+    struct snapshot_extents extents;
     uint8_t *state;
     struct state_in in;
     struct snapshot_machine machine;
@@ -225,8 +237,10 @@ static int read_header(struct snapshot *s, struct err *e)
     if (h->file_bytes != (uint64_t)st.st_size)
         return damaged(s, "it was cut short or something was added", e);
     bool possible = h->memory_bytes <= PHYS_LIMIT && h->memory_bytes % PAGE_BYTES == 0 &&
-                    h->chunks <= PHYS_LIMIT / SNAPSHOT_CHUNK_BYTES &&
-                    within(h, h->index_at, h->chunks * sizeof(struct snapshot_chunk)) &&
+                    h->chunks <= PHYS_LIMIT / SNAPSHOT_PIECE_BYTES &&
+                    h->extents <= SNAPSHOT_MAX_EXTENTS &&
+                    within(h, h->chunks_at, h->chunks * sizeof(struct snapshot_chunk)) &&
+                    within(h, h->extents_at, h->extents * sizeof(struct snapshot_extent)) &&
                     within(h, h->state_at, h->state_stored) && h->state_stored &&
                     h->state_stored <= ZSTD_COMPRESSBOUND(SNAPSHOT_STATE_MAX) && h->state_bytes &&
                     h->state_bytes <= SNAPSHOT_STATE_MAX;
@@ -243,12 +257,17 @@ static int read_part(const struct snapshot *s, void *to, size_t n, uint64_t at, 
     return XXH64(to, n, 0) == hash ? 0 : damaged(s, "a checksum is wrong", e);
 }
 
-static int read_index(struct snapshot *s, struct err *e)
+static int read_lists(struct snapshot *s, struct err *e)
 {
-    size_t bytes = s->header.chunks * sizeof *s->chunk;
-    s->chunk = malloc(bytes ? bytes : 1);
-    int r = read_part(s, s->chunk, bytes, s->header.index_at, s->header.index_hash, e);
-    return r < 0 ? r : snapshot_memory_check(&s->header, s->chunk, e);
+    const struct snapshot_header *h = &s->header;
+    size_t chunks = h->chunks * sizeof *s->chunks.list;
+    size_t extents = h->extents * sizeof *s->extents.list;
+    s->chunks = (struct snapshot_chunks){malloc(chunks + 1), h->chunks};
+    s->extents = (struct snapshot_extents){malloc(extents + 1), h->extents};
+    int r = read_part(s, s->chunks.list, chunks, h->chunks_at, h->chunks_hash, e);
+    if (r == 0)
+        r = read_part(s, s->extents.list, extents, h->extents_at, h->extents_hash, e);
+    return r < 0 ? r : snapshot_memory_check(h, &s->chunks, e);
 }
 
 static int read_state(struct snapshot *s, struct err *e)
@@ -279,7 +298,7 @@ struct snapshot *snapshot_open(const char *path, struct err *e)
                                 strerror(errno))
                       : read_header(s, e);
     if (r == 0)
-        r = read_index(s, e);
+        r = read_lists(s, e);
     if (r == 0)
         r = read_state(s, e);
     if (r == 0)
@@ -300,7 +319,8 @@ void snapshot_close(struct snapshot *s)
     snapshot_config_free(&s->machine);
     state_in_free(&s->in);
     free(s->state);
-    free(s->chunk);
+    free(s->chunks.list);
+    free(s->extents.list);
     free(s->path);
     free(s);
 }
@@ -418,7 +438,9 @@ static int load_all(struct snapshot *s, struct vm *vm, struct err *e)
                        "the snapshot has %" PRIu64 " KiB of memory, video memory and firmware "
                        "included, this machine %" PRIu64 ": restore it with the ring3 that made it",
                        s->header.memory_bytes / KIB, bytes / KIB);
-    int r = snapshot_memory_load(vm, s->fd, s->chunk, s->header.chunks, e);
+    int r = snapshot_memory_load(vm, s->fd, &s->chunks, e);
+    if (r == 0)
+        r = snapshot_disks_load(vm, s->fd, s->header.file_bytes, &s->extents, e);
     if (r == 0)
         r = load_clock(s, vm, e);
     if (r == 0)

@@ -65,7 +65,8 @@ static inline struct vm_config machine_config(const struct machine_files *f)
     for (unsigned i = 0; i < ARRAY_LEN(drives); i++) {
         c.drive[c.drives] = drives[i];
         c.drive[c.drives].image.file = f->disk[i];
-        c.drive[c.drives++].image.read_only = true; /* two machines have it open */
+        c.drive[c.drives].image.snapshot = i == 0; /* two machines have it open */
+        c.drive[c.drives++].image.read_only = i != 0;
     }
     c.nic[c.nics++] = (struct nic_config){.backend = "none", .mac = {2, 0, 0, 0, 0, 1}};
     return c;

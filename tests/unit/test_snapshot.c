@@ -227,6 +227,64 @@ static void real_time_goes_on_where_it_was(void **state)
 
 /* ---- disks ----------------------------------------------------------------------------------- */
 
+static void io_done(struct block_request *r)
+{
+    *(volatile bool *)r->opaque = true;
+}
+
+static void disk_io(struct block *b, enum block_op op, uint64_t offset, void *p, size_t n)
+{
+    struct iovec iov = {p, n};
+    volatile bool done = false;
+    struct block_request r = {.op = op,
+                              .offset = offset,
+                              .len = n,
+                              .iov = &iov,
+                              .iov_count = 1,
+                              .done = io_done,
+                              .opaque = (void *)&done};
+    if (!block_submit(b, &r))
+        block_drain(b);
+    assert_int_equal(r.result, 0);
+}
+
+static void what_is_to_be_thrown_away_comes_along(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a, b;
+    static uint8_t wrote[700 * KIB], got[700 * KIB], old[512];
+    uint64_t seed = 7;
+    for (size_t i = 0; i < sizeof wrote; i++)
+        wrote[i] = (uint8_t)machine_random(&seed);
+    int fd = open(files.disk[0], O_WRONLY);
+    assert_int_equal(pwrite(fd, "below", 5, 3 * MIB), 5);
+    close(fd);
+    machine_build(&a, &c);
+    disk_io(a.drive[0], BLOCK_WRITE, 512, wrote, sizeof wrote);
+    disk_io(a.drive[0], BLOCK_WRITE, 4 * MIB - 512, wrote, 512);
+    machine_save(&a, files.snapshot);
+    struct snapshot *s = machine_restore(&b, files.snapshot);
+    disk_io(b.drive[0], BLOCK_READ, 512, got, sizeof got);
+    assert_memory_equal(got, wrote, sizeof got);
+    disk_io(b.drive[0], BLOCK_READ, 4 * MIB - 512, got, 512);
+    assert_memory_equal(got, wrote, 512);
+    disk_io(b.drive[0], BLOCK_READ, 3 * MIB, old, 512);
+    assert_memory_equal(old, "below", 6);
+    disk_io(b.drive[0], BLOCK_READ, 0, old, 512);
+    assert_int_equal(old[0], 0);
+    vm_free(&b);
+    snapshot_close(s);
+    vm_free(&a);
+    fd = open(files.disk[0], O_RDONLY);
+    assert_int_equal(pread(fd, old, 512, 512), 512);
+    close(fd);
+    for (unsigned i = 0; i < 512; i++)
+        assert_int_equal(old[i], 0);
+    machine_files_remove(&files);
+}
+
 static void disks_that_have_changed_are_refused(void **state)
 {
     struct machine_files files;
@@ -299,7 +357,7 @@ static void damage_is_found(void **state)
     flip(path, 3, "snapshot-format");
     flip(path, offsetof(struct snapshot_header, version), "snapshot-version");
     flip(path, offsetof(struct snapshot_header, memory_bytes), "snapshot-corrupt");
-    flip(path, (off_t)h.index_at + 9, "snapshot-corrupt");
+    flip(path, (off_t)h.chunks_at + 9, "snapshot-corrupt");
     flip(path, (off_t)h.state_at + 9, "snapshot-corrupt");
     assert_int_equal(ftruncate(fd, st.st_size - 1), 0);
     expect_refused(path, "snapshot-corrupt");
@@ -366,6 +424,7 @@ int main(void)
         cmocka_unit_test(impossible_processors_are_brought_into_range),
         cmocka_unit_test(empty_memory_takes_no_room),
         cmocka_unit_test(real_time_goes_on_where_it_was),
+        cmocka_unit_test(what_is_to_be_thrown_away_comes_along),
         cmocka_unit_test(disks_that_have_changed_are_refused),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(damaged_memory_is_found),
