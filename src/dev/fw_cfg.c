@@ -11,7 +11,8 @@
  *     control is overwritten at the end, with 0 or the error bit
  *
  * Contents belong to the configuration of the machine, not to its state: who restores a snapshot
- * builds the same machine first. Items that are made on selection are made again then.
+ * builds the same machine first. What was made on selection is state, as making it may have
+ * effects.
  *
  * Left out: writable items (a request to write fails). */
 #include "ring3/devices/fw_cfg.h"
@@ -43,8 +44,8 @@
 struct item {
     uint16_t key;
     size_t len;
-    uint8_t *bytes; /* owned */
-    fw_cfg_fill *fill;
+    uint8_t *bytes;    /* owned; NULL: made when it is selected */
+    fw_cfg_fill *fill; /* makes it */
     void *opaque;
 };
 
@@ -55,10 +56,11 @@ struct fw_cfg {
     struct item item[ITEMS]; /* fixed once the VM runs */
     unsigned items, files;
     struct log_limit limit;
-    pthread_mutex_t lock; /* the rest */
-    uint16_t key;         /* selected item */
-    uint32_t at;          /* offset of the next byte in it */
-    uint32_t dma_high;    /* address of the next request, upper half */
+    pthread_mutex_t lock;          /* the rest */
+    uint16_t key;                  /* selected item */
+    uint32_t at;                   /* offset of the next byte in it */
+    uint32_t dma_high;             /* address of the next request, upper half */
+    uint8_t made[FW_CFG_MADE_MAX]; /* contents of the selected item, if it is one that is made */
 };
 
 static void put_be(uint8_t *p, uint64_t v, unsigned bytes)
@@ -86,16 +88,15 @@ static struct item *find(struct fw_cfg *s, uint16_t key)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static void make(struct item *it)
-{
-    if (it && it->fill)
-        it->fill(it->opaque, it->bytes, it->len);
-}
-
 static void select_item(struct fw_cfg *s, uint16_t key)
 {
-    make(find(s, key));
+    const struct item *it = find(s, key);
+    uint8_t made[FW_CFG_MADE_MAX] = {0};
+
+    if (it && it->fill)
+        it->fill(it->opaque, made, it->len);
     pthread_mutex_lock(&s->lock);
+    memcpy(s->made, made, sizeof made);
     s->key = key;
     s->at = 0;
     pthread_mutex_unlock(&s->lock);
@@ -106,7 +107,7 @@ static const uint8_t *take(struct fw_cfg *s, uint32_t want, uint32_t *got)
 {
     const struct item *it = find(s, s->key);
     uint32_t left = it && s->at < it->len ? (uint32_t)it->len - s->at : 0;
-    const uint8_t *from = left ? it->bytes + s->at : NULL;
+    const uint8_t *from = left ? (it->fill ? s->made : it->bytes) + s->at : NULL;
 
     *got = left < want ? left : want;
     s->at = want > UINT32_MAX - s->at ? UINT32_MAX : s->at + want;
@@ -216,7 +217,7 @@ static void dma_port_write(void *opaque, uint64_t offset, unsigned size, uint64_
 
 /* ---- contents -------------------------------------------------------------------------------- */
 
-/* Make an item with room for len bytes. */
+/* Make an item of len bytes. */
 static int new_item(struct fw_cfg *s, uint16_t key, size_t len, struct item **it, struct err *e)
 {
     if (find(s, key))
@@ -227,18 +228,29 @@ static int new_item(struct fw_cfg *s, uint16_t key, size_t len, struct item **it
                        "no room for firmware configuration item 0x%x of %zu bytes: there may be %d "
                        "items of %" PRIu64 " KiB",
                        key, len, ITEMS, (uint64_t)(ITEM_MAX / KIB));
-    uint8_t *bytes = calloc(1, len ? len : 1);
-    if (!bytes)
-        return err_set(e, ENOMEM, "no-memory", "no memory for firmware configuration");
     *it = &s->item[s->items++];
-    **it = (struct item){.key = key, .len = len, .bytes = bytes};
+    **it = (struct item){.key = key, .len = len};
     return 0;
+}
+
+/* The same with contents, zeros at first. */
+static int new_bytes(struct fw_cfg *s, uint16_t key, size_t len, struct item **it, struct err *e)
+{
+    uint8_t *bytes = calloc(1, len ? len : 1);
+    int r = bytes ? new_item(s, key, len, it, e)
+                  : err_set(e, ENOMEM, "no-memory", "no memory for firmware configuration");
+
+    if (r < 0)
+        free(bytes);
+    else
+        (*it)->bytes = bytes;
+    return r;
 }
 
 int fw_cfg_add(struct device *d, uint16_t key, const void *bytes, size_t len, struct err *e)
 {
     struct item *it;
-    int r = new_item(container_of(d, struct fw_cfg, dev), key, len, &it, e);
+    int r = new_bytes(container_of(d, struct fw_cfg, dev), key, len, &it, e);
 
     if (r == 0 && len)
         memcpy(it->bytes, bytes, len);
@@ -249,8 +261,12 @@ int fw_cfg_add_made(struct device *d, uint16_t key, size_t len, fw_cfg_fill *fil
                     struct err *e)
 {
     struct item *it;
-    int r = new_item(container_of(d, struct fw_cfg, dev), key, len, &it, e);
+    int r;
 
+    if (len > FW_CFG_MADE_MAX)
+        return err_set(e, ENOSPC, "fw-cfg", "an item that is made has at most %d bytes, not %zu",
+                       FW_CFG_MADE_MAX, len);
+    r = new_item(container_of(d, struct fw_cfg, dev), key, len, &it, e);
     if (r == 0) {
         it->fill = fill;
         it->opaque = opaque;
@@ -312,23 +328,16 @@ static void release(struct device *d)
     free(s);
 }
 
-static void restored(struct device *d)
-{
-    struct fw_cfg *s = container_of(d, struct fw_cfg, dev);
-
-    make(find(s, s->key));
-}
-
 static const struct state_field state[] = {
     STATE(struct fw_cfg, key),
     STATE(struct fw_cfg, at),
     STATE(struct fw_cfg, dma_high),
+    STATE_ARRAY(struct fw_cfg, made),
 };
 static const struct device_ops ops = {
     .name = "fw-cfg",
     .reset = reset,
     .free = release,
-    .restored = restored,
     .state = state,
     .state_count = ARRAY_LEN(state),
 };
@@ -342,7 +351,7 @@ static int open_device(struct fw_cfg *s, struct err *e)
     if (r == 0)
         r = fw_cfg_add(&s->dev, FW_CFG_ID, id, sizeof id, e);
     if (r == 0)
-        r = new_item(s, FW_CFG_DIRECTORY, 4 + FILES * ENTRY_BYTES, &directory, e);
+        r = new_bytes(s, FW_CFG_DIRECTORY, 4 + FILES * ENTRY_BYTES, &directory, e);
     for (; r == 0 && s->mapped < ARRAY_LEN(blocks); s->mapped++) {
         const struct block *b = &blocks[s->mapped];
         r = bus_map(s->h.pio, b->base, b->len, &b->ops, s, "fw-cfg", e);

@@ -194,7 +194,24 @@ static void made_items_are_made_when_selected(void **state)
     assert_int_equal(b[0], 2);
     assert_int_equal(request(r, 2, 1, BUFFER), 0);
     assert_int_equal(n, 2);
+    assert_int_equal(fw_cfg_add_made(r->d, 0x8003, 65, count_up, &n, NULL), -ENOSPC);
     free_rig(r);
+}
+
+/* Making may have effects (it may load a kernel), so a restored machine does not make again. */
+static void what_was_made_is_state(void **state)
+{
+    struct rig *a = new_rig(), *b = new_rig();
+    unsigned n = 0, other = 70;
+    uint8_t byte;
+    assert_int_equal(fw_cfg_add_made(a->d, 0x8002, 2, count_up, &n, NULL), 0);
+    assert_int_equal(fw_cfg_add_made(b->d, 0x8002, 2, count_up, &other, NULL), 0);
+    take(a, 0x8002, &byte, 0);
+    rig_copy_state(b->d, a->d);
+    assert_int_equal(other, 70);
+    assert_int_equal(in8(b, 0x511), 1);
+    free_rig(a);
+    free_rig(b);
 }
 
 static void room_is_limited(void **state)
@@ -281,6 +298,7 @@ int main(void)
         cmocka_unit_test(bad_requests_fail),
         cmocka_unit_test(upper_half_of_the_address_is_used_once),
         cmocka_unit_test(made_items_are_made_when_selected),
+        cmocka_unit_test(what_was_made_is_state),
         cmocka_unit_test(room_is_limited),
         cmocka_unit_test(random_accesses),
         cmocka_unit_test(state_moves_to_a_twin),

@@ -26,8 +26,9 @@ enum {
 /* Ports 0x510-0x511 and 0x514-0x51b. NULL on error. */
 struct device *fw_cfg_new(const struct dev_host *h, struct err *e);
 
-/* Contents of an item that is made when the guest selects it. len is what was announced. vCPU
- * thread, no lock held. */
+/* Contents of an item that is made each time the guest selects it, at most FW_CFG_MADE_MAX bytes;
+ * they are zeros before. vCPU thread, no lock held. */
+#define FW_CFG_MADE_MAX 64
 typedef void fw_cfg_fill(void *opaque, uint8_t *bytes, size_t len);
 
 /* Build time. Bytes are copied. -EEXIST if the item is there, -ENOSPC beyond the device's room. */
