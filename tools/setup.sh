@@ -23,6 +23,7 @@ pkgconf        finds the libraries
 libzydis-dev   x86 instruction decoder
 libslirp-dev   network without privileges
 zlib1g-dev     pictures of the screen, compressed qcow2 disks
+libvncserver-dev  VNC; loaded when it is asked for
 seabios        firmware that starts disks, CDs and floppies
 libzstd-dev    packs snapshots, compressed qcow2 disks
 libxxhash-dev  checksums of snapshots

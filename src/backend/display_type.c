@@ -5,13 +5,12 @@
  * nothing it tries ever more seldom. Keys are those of a US keyboard. */
 #include "ring3/display.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "backend/keys.h"
 #include "ring3/clock.h"
 
 #define MOVEMENTS      4096 /* a power of two */
@@ -101,63 +100,6 @@ bool display_key(const struct display *d, unsigned code, bool down)
     return d->typist && add(d->typist, &key, 1);
 }
 
-/* ---- names of keys --------------------------------------------------------------------------- */
-
-/* A row of keys: codes count up from `first`. */
-static const struct {
-    unsigned first;
-    const char *plain, *shifted;
-} rows[] = {
-    {0x02, "1234567890-=", "!@#$%^&*()_+"},
-    {0x10, "qwertyuiop[]", "QWERTYUIOP{}"},
-    {0x1e, "asdfghjkl;'`", "ASDFGHJKL:\"~"},
-    {0x2b, "\\zxcvbnm,./", "|ZXCVBNM<>?"},
-    {0x39, " ", ""},
-    {0x1c, "\n", ""},
-    {0x1c, "\r", ""},
-    {0x0f, "\t", ""},
-    {0x0e, "\b", ""},
-    {0x0e, "\x7f", ""},
-    {0x01, "\x1b", ""},
-};
-
-static const struct {
-    const char *name;
-    unsigned code;
-} names[] = {
-    {"enter", 0x1c},   {"esc", 0x01},   {"tab", 0x0f},    {"space", 0x39},   {"backspace", 0x0e},
-    {"shift", 0x2a},   {"ctrl", 0x1d},  {"alt", 0x38},    {"altgr", 0xe038}, {"win", 0xe05b},
-    {"menu", 0xe05d},  {"up", 0xe048},  {"down", 0xe050}, {"left", 0xe04b},  {"right", 0xe04d},
-    {"home", 0xe047},  {"end", 0xe04f}, {"pgup", 0xe049}, {"pgdn", 0xe051},  {"ins", 0xe052},
-    {"del", 0xe053},   {"caps", 0x3a},  {"num", 0x45},    {"scroll", 0x46},  {"print", 0xe037},
-    {"pause", 0xe11d}, {"lt", 0x133},   {"gt", 0x134},    {"minus", 0x0c},   {"f1", 0x3b},
-    {"f2", 0x3c},      {"f3", 0x3d},    {"f4", 0x3e},     {"f5", 0x3f},      {"f6", 0x40},
-    {"f7", 0x41},      {"f8", 0x42},    {"f9", 0x43},     {"f10", 0x44},     {"f11", 0x57},
-    {"f12", 0x58},
-};
-#define WITH_SHIFT 0x100u /* of codes below 0xe000 */
-
-/* The key for a character, with WITH_SHIFT; 0: none. */
-static unsigned key_of_char(char c)
-{
-    for (unsigned i = 0; c && i < ARRAY_LEN(rows); i++) {
-        const char *p = strchr(rows[i].plain, c), *s = strchr(rows[i].shifted, c);
-        if (p)
-            return rows[i].first + (unsigned)(p - rows[i].plain);
-        if (s)
-            return (rows[i].first + (unsigned)(s - rows[i].shifted)) | WITH_SHIFT;
-    }
-    return 0;
-}
-
-static unsigned key_of_name(const char *name, size_t n)
-{
-    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
-        if (strlen(names[i].name) == n && strncasecmp(names[i].name, name, n) == 0)
-            return names[i].code;
-    return n == 1 ? key_of_char(*name) : 0;
-}
-
 /* ---- text to movements ----------------------------------------------------------------------- */
 
 struct movements {
@@ -176,7 +118,7 @@ static void move(struct movements *m, unsigned code, bool down)
 
 static bool is_shifted(unsigned key)
 {
-    return key >> 8 == WITH_SHIFT >> 8;
+    return key >> 8 == KEY_WITH_SHIFT >> 8;
 }
 
 /* Down in order, up again in reverse. */
@@ -185,10 +127,10 @@ static void chord(struct movements *m, const unsigned *keys, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         if (is_shifted(keys[i]))
             move(m, KEY_SHIFT, true);
-        move(m, is_shifted(keys[i]) ? keys[i] & ~WITH_SHIFT : keys[i], true);
+        move(m, is_shifted(keys[i]) ? keys[i] & ~KEY_WITH_SHIFT : keys[i], true);
     }
     while (n-- > 0) {
-        move(m, is_shifted(keys[n]) ? keys[n] & ~WITH_SHIFT : keys[n], false);
+        move(m, is_shifted(keys[n]) ? keys[n] & ~KEY_WITH_SHIFT : keys[n], false);
         if (is_shifted(keys[n]))
             move(m, KEY_SHIFT, false);
     }

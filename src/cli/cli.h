@@ -10,11 +10,25 @@
 #define RING3_VERSION    "0.1.0"
 #define CLI_DEFAULT_RAM  (256 * MIB)
 #define CLI_MAX_PATTERNS 16
+#define CLI_MAX_STEPS    32 /* --expect-screen and --type */
 
 /* argc and argv as main() got them. */
 int cli_main(int argc, char **argv);
 
 enum stats_form { STATS_NONE, STATS_TABLE, STATS_JSON };
+
+/* What concerns the screen: cli/screen.h. */
+struct screen_step {
+    bool type; /* keys, else a pattern */
+    const char *text;
+};
+struct screen_options {
+    enum { SCREEN_NONE, SCREEN_TEXT, SCREEN_VNC } display;
+    const char *vnc;        /* where */
+    const char *screenshot; /* file, or NULL */
+    struct screen_step step[CLI_MAX_STEPS];
+    unsigned steps;
+};
 
 /* What `ring3 run` was asked to do. Strings point into argv. */
 struct run_options {
@@ -24,6 +38,7 @@ struct run_options {
     unsigned expect_count, fail_on_count;
     enum stats_form stats;
     uint32_t trace; /* TRACE_* */
+    struct screen_options screen;
     bool help;
     const char *control; /* Unix socket for commands, or NULL */
     const char *restore; /* the snapshot to start from, or NULL */
@@ -37,6 +52,12 @@ struct run_options {
 /* argv[0] is "run" or "restore". 0 or -EINVAL. */
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e);
 void run_options_free(struct run_options *o);
+
+/* options_display.c: those of the screen. */
+int option_display(struct run_options *o, const char *arg, struct err *e);
+int option_expect_screen(struct run_options *o, const char *arg, struct err *e);
+int option_type(struct run_options *o, const char *arg, struct err *e);
+int option_screenshot(struct run_options *o, const char *arg, struct err *e);
 
 /* options_drive.c: the options that name drives, and what follows from all of them. */
 int option_disk(struct run_options *o, const char *arg, struct err *e);

@@ -11,11 +11,11 @@ static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
     "       ring3 doctor | machines | version | restore | snapshot | help [TOPIC]\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy to start from. TOPIC: disks, snapshots, virtio, translator.\n"
+    "CD or floppy. TOPIC: disks, screen, snapshots, virtio, translator.\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
-    "  --initrd FILE     initial RAM disk\n"
-    "  --append STRING   kernel command line, e.g. \"console=ttyS0\"\n"
+    "  --initrd FILE, --append STRING    initial RAM disk; kernel command line\n"
     "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
+    "  --display text|vnc=[HOST]:N, --screenshot FILE    see help screen\n"
     "  --timeout D       stop after 30s, 500ms, 2m, ... with exit code 124\n"
     "  --expect REGEX    stop with code 0 once a line of output matches; repeat it\n"
     "                    for several matches in order. Guest ends before: code 125\n"
@@ -72,6 +72,25 @@ static const char snapshots[] =
     "  {\"command\": \"snapshot\", \"args\": [\"/tmp/x.snap\"]}\n"
     "of which {\"command\": \"help\"} gives a list.";
 
+static const char screen[] =
+    "The screen of `ring3 run`; each of these gives the machine a VGA, keyboard and\n"
+    "mouse, which firmware has in any case:\n"
+    "  --display text          the text screen in this terminal, in place of the\n"
+    "                          serial console; keys go to the PC's keyboard\n"
+    "  --display vnc=[HOST]:N[,password-file=FILE]\n"
+    "                          a VNC server at TCP port 5900 + N, for this machine\n"
+    "                          only or at address HOST; passwords have 1 to 8 bytes\n"
+    "  --display vnc=unix:PATH[,password-file=FILE]    at a socket\n"
+    "  --display none          nobody looks (the default)\n"
+    "  --screenshot FILE       at the end, write the screen as PNG, or as text if\n"
+    "                          FILE ends in .txt\n"
+    "  --expect-screen REGEX   stop with code 0 once a row of text on it matches\n"
+    "  --type KEYS             type this: ASCII text and keys such as <enter> <esc>\n"
+    "                          <up> <f2> <ctrl-alt-del>; <lt> is \"<\"\n"
+    "--expect-screen and --type may come many times: each waits for those before it.\n"
+    "\n"
+    "In text mode Ctrl-a works as in the console; any key ends what a command shows.";
+
 static const char translator[] =
     "The translator, engine dbt:\n"
     "  --cache SIZE      room for its code: 1M to 512M (32M)\n"
@@ -101,10 +120,8 @@ static const char virtio[] =
 static const struct topic {
     const char *name, *text;
 } topics[] = {
-    {"disks", disks},
-    {"snapshots", snapshots},
-    {"translator", translator},
-    {"virtio", virtio},
+    {"disks", disks},           {"screen", screen}, {"snapshots", snapshots},
+    {"translator", translator}, {"virtio", virtio},
 };
 
 int cmd_help(int argc, char **argv)

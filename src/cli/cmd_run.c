@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 
 #include "board/boards.h"
 #include "cli/match.h"
+#include "cli/screen.h"
 #include "control/control.h"
 #include "debug/stats.h"
 #include "debug/trace.h"
@@ -29,6 +31,7 @@
 #include "host/term.h"
 #include "ring3/char_stdio.h"
 #include "ring3/snapshot.h"
+#include "ring3/viewer.h"
 
 #define PATIENCE_MS        5000 /* for a reader of stdout that has stalled, at the end */
 #define PATIENCE_KILLED_MS 100  /* the same when somebody wants us gone */
@@ -39,6 +42,8 @@ struct run {
     struct log log;
     struct matcher *matcher;
     struct trace *trace;
+    struct screen *screen; /* or NULL */
+    int null_fd;           /* /dev/null, for a console that the screen takes the place of, or -1 */
     struct control *control;
     struct snapshot *snapshot; /* restored from; has strings of the configuration */
     struct term term;
@@ -132,10 +137,12 @@ static void enter_terminal(struct run *r)
         return;
     bool ours = term_raw(&r->term) != -EAGAIN;
     chardev_stdio_listen(r->vm.console, ours);
+    screen_listen(r->screen, ours);
 }
 
 static void suspend(struct run *r)
 {
+    screen_listen(r->screen, false);
     term_restore(&r->term);
     kill(getpid(), SIGSTOP); /* SIGTSTP itself is blocked */
     /* SIGCONT arrives in the loop and takes the terminal back. */
@@ -172,10 +179,14 @@ static void on_timeout(void *opaque, uint32_t events)
 {
     struct run *r = opaque;
     double seconds = (double)r->options.timeout_ns / 1e9;
-    const char *pattern = matcher_pattern(r->matcher);
+    const char *pattern = matcher_pattern(r->matcher), *screen = screen_awaited(r->screen);
     if (pattern)
         vm_stop(&r->vm, VM_EXIT_TIMEOUT, "timeout",
                 "--timeout of %g s passed and no output matched --expect '%s'", seconds, pattern);
+    else if (screen)
+        vm_stop(&r->vm, VM_EXIT_TIMEOUT, "timeout",
+                "--timeout of %g s passed and the screen did not match --expect-screen '%s'",
+                seconds, screen);
     else
         vm_stop(&r->vm, VM_EXIT_TIMEOUT, "timeout",
                 "--timeout of %g s passed and the guest had not powered off", seconds);
@@ -209,12 +220,16 @@ static int compile_patterns(struct run *r, struct err *e)
     return n;
 }
 
+/* A screen in the terminal takes the console's place; what comes there is still matched. */
 static struct chardev *make_console(struct run *r, struct err *e)
 {
+    bool hidden = r->options.screen.display == SCREEN_TEXT;
+    if (hidden)
+        r->null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     struct chardev_stdio_config config = {
-        .in_fd = STDIN_FILENO,
-        .out_fd = STDOUT_FILENO,
-        .escapes = term_present(&r->term),
+        .in_fd = hidden ? -1 : STDIN_FILENO,
+        .out_fd = hidden ? r->null_fd : STDOUT_FILENO,
+        .escapes = !hidden && term_present(&r->term),
         .command = on_command,
         .output = on_output,
         .failed = on_output_failed,
@@ -277,6 +292,11 @@ static int start(struct run *r, struct err *e)
         r->control = control_listen(r->options.control, &r->vm, e);
         n = r->control ? 0 : -e->errnum;
     }
+    if (n == 0) {
+        r->screen = screen_new(&r->options.screen, &r->vm, on_command, r, e);
+        n = r->screen ? 0 : -e->errnum;
+        r->term.leave = r->options.screen.display == SCREEN_TEXT ? VIEWER_TERM_LEAVE : NULL;
+    }
     return n < 0 ? n : chardev_stdio_start(r->vm.console, r->vm.loop, e);
 }
 
@@ -314,15 +334,34 @@ static int final_code(struct run *r, int code)
     case MATCH_NONE:
         break;
     }
+    const char *screen = screen_awaited(r->screen), *seen = screen_matched(r->screen);
+    if (seen)
+        return restate(r, 0, "expect-matched", SCREEN_MATCHED_TEXT, seen);
+    if (screen && code == 0)
+        return restate(r, VM_EXIT_FAILURE, "expect-missed",
+                       "the guest powered off before the screen matched --expect-screen '%s'",
+                       screen);
     if (pattern && code == 0)
         return restate(r, VM_EXIT_FAILURE, "expect-missed",
                        "the guest powered off before its output matched --expect '%s'", pattern);
     return code;
 }
 
+/* The terminal shows again what it showed before. */
+static void screen_leave(struct run *r)
+{
+    screen_free(r->screen);
+    r->screen = NULL;
+    r->term.leave = NULL;
+}
+
 static int finish(struct run *r, int code)
 {
     size_t lost = chardev_stdio_finish(r->vm.console, r->killed ? PATIENCE_KILLED_MS : PATIENCE_MS);
+    struct err e;
+    bool pictured = screen_finish(r->screen, &e) == 0;
+    code = final_code(r, code);
+    screen_leave(r);
     term_restore(&r->term);
     if (r->last_byte && r->last_byte != '\n' && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
         fputs("\n", stderr);
@@ -330,9 +369,12 @@ static int finish(struct run *r, int code)
         log_line(&r->log, LOG_WARN, "output-lost",
                  "the last %zu bytes of console output were not taken by standard output's reader",
                  lost);
-    code = final_code(r, code);
     if (r->vm.stop_text[0])
         log_line(&r->log, code ? LOG_ERROR : LOG_INFO, r->vm.stop_id, "%s", r->vm.stop_text);
+    if (!pictured) {
+        int failed = cli_error(&e);
+        code = code ? code : failed;
+    }
     if (code == VM_EXIT_TRIPLE_FAULT)
         r->vm.vcpu->isa->post_mortem(r->vm.vcpu, stderr);
     else if (code == VM_EXIT_UNSUPPORTED)
@@ -357,6 +399,8 @@ static void release(struct run *r)
     crash_leave();
     run_options_free(&r->options);
     snapshot_close(r->snapshot);
+    if (r->null_fd >= 0)
+        close(r->null_fd);
 }
 
 static int run_guest(struct run *r)
@@ -370,6 +414,7 @@ static int run_guest(struct run *r)
         code = finish(r, vm_run(&r->vm));
     }
     control_free(r->control);
+    screen_leave(r);
     if (r->vm.created_ns) /* vm_build was reached */
         vm_free(&r->vm);
     return code;
@@ -385,7 +430,7 @@ int cmd_run(int argc, char **argv)
     }
     r->log = (struct log){LOG_INFO, STDERR_FILENO};
     r->signals = (struct signal_reader)SIGNAL_READER_INIT;
-    r->timeout_fd = -1;
+    r->timeout_fd = r->null_fd = -1;
     term_init(&r->term, STDIN_FILENO);
     r->crash = (struct crash){&r->term, STDERR_FILENO};
     int code;

@@ -252,6 +252,10 @@ static const struct row {
     {"virtio", required_argument, option_virtio},
     {"control", required_argument, set_control, true},
     {"force", no_argument, set_force, true},
+    {"display", required_argument, option_display, true},
+    {"expect-screen", required_argument, option_expect_screen, true},
+    {"type", required_argument, option_type, true},
+    {"screenshot", required_argument, option_screenshot, true},
     {"help", no_argument, set_help, true},
 };
 

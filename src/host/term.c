@@ -6,6 +6,7 @@
 #include "host/term.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 void term_init(struct term *t, int fd)
@@ -42,6 +43,11 @@ int term_raw(struct term *t)
 /* Reached from signal handlers. */
 void term_restore(struct term *t)
 {
-    if (t->fd >= 0 && atomic_exchange(&t->raw, false) && term_foreground(t))
-        tcsetattr(t->fd, TCSANOW, &t->saved);
+    if (t->fd < 0 || !atomic_exchange(&t->raw, false) || !term_foreground(t))
+        return;
+    if (t->leave) {
+        ssize_t ignored = write(t->fd, t->leave, strlen(t->leave));
+        (void)ignored;
+    }
+    tcsetattr(t->fd, TCSANOW, &t->saved);
 }

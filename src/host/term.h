@@ -10,6 +10,7 @@
 struct term {
     int fd;               /* -1: not a terminal, everything below does nothing */
     struct termios saved; /* the modes we found */
+    const char *leave;    /* also written when the modes go back, or NULL */
     _Atomic bool raw;     /* ours are in force */
 };
 
