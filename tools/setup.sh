@@ -32,6 +32,7 @@ libjansson-dev the control socket speaks JSON
 check_needs="$demo_needs
 libcmocka-dev  unit tests
 clang-format   source format check
+gdb            talks to the debugger's stub in a test
 acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
 e2fsprogs      disks for guests of the boot tests

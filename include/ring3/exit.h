@@ -17,6 +17,7 @@
     X(EXIT_MMIO,      "mmio",        "device memory access (inline)")                              \
     X(EXIT_EXCEPTION, "exception",   "fault, trap or software interrupt delivered (inline)")       \
     X(EXIT_INTERRUPT, "interrupt",   "external interrupt delivered (inline)")                      \
+    X(EXIT_DEBUG,     "debug",       "a debugger's point was met, or its step is done")              \
     X(EXIT_SHUTDOWN,  "shutdown",    "triple fault or its equivalent")                             \
     X(EXIT_UNSUPPORTED, "unsupported", "guest asked for what ring3 does not implement")
 

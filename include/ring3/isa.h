@@ -9,6 +9,7 @@
 #include "ring3/err.h"
 #include "ring3/types.h"
 
+struct isa_debug;
 struct isa_translator;
 struct state_field; /* ring3/dev.h */
 struct vcpu;
@@ -25,6 +26,7 @@ struct vcpu_wiring {
 struct isa_ops {
     const char *name;                        /* "x86" */
     const struct isa_translator *translator; /* ring3/translate.h; NULL if it has none */
+    const struct isa_debug *debug;           /* ring3/debug.h; NULL: no debugger can look */
     struct vcpu *(*vcpu_new)(const struct vcpu_wiring *w, unsigned index, struct err *e);
     void (*vcpu_free)(struct vcpu *v);
     void (*reset)(struct vcpu *v); /* architectural power-up state */

@@ -124,8 +124,12 @@ struct vm {
     bool stopped;           /* under stop_lock: the first vm_stop wins */
     int exit_code;          /* under stop_lock; valid once stopped */
     char stop_id[32], stop_text[256]; /* under stop_lock; text is "" for a plain power-off */
-    uint64_t created_ns;              /* host monotonic, for statistics */
-    _Atomic bool reset_wanted;        /* a device pulsed the reset line */
+    /* A debugger, if there is one: called on the loop thread after EXIT_DEBUG; it has to
+     * vm_pause(). */
+    void (*debug_stopped)(void *opaque);
+    void *debug_opaque;
+    uint64_t created_ns;       /* host monotonic, for statistics */
+    _Atomic bool reset_wanted; /* a device pulsed the reset line */
 };
 
 /* Make clock, loop, memory, buses, board and guest image. `console` passes into the VM's hands

@@ -41,6 +41,8 @@ struct run_options {
     struct screen_options screen;
     bool help;
     const char *control; /* Unix socket for commands, or NULL */
+    const char *gdb;     /* where to wait for a debugger, or NULL */
+    bool stopped;        /* the guest waits for it */
     const char *restore; /* the snapshot to start from, or NULL */
     bool force;          /* restore it although disk images have changed */
     char decided[160]; /* what drives_settle() made of the argument, if that was not plain; or "" */

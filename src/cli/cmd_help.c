@@ -11,7 +11,7 @@ static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
     "       ring3 doctor | machines | version | restore | snapshot | help [TOPIC]\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy. TOPIC: disks, screen, snapshots, virtio, translator.\n"
+    "CD or floppy. TOPIC: debugging, disks, screen, snapshots, virtio, translator.\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE, --append STRING    initial RAM disk; kernel command line\n"
     "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
@@ -52,6 +52,19 @@ static const char disks[] =
     "\n"
     "In place of a KERNEL, a FILE in .img, .raw, .qcow2 or .iso is a drive to boot:\n"
     ".iso a CD, .img of a floppy's size a floppy, all else a disk.";
+
+static const char debugging[] =
+    "Looking into a running guest:\n"
+    "  --gdb PORT|HOST:PORT|unix:PATH    let gdb connect; one at a time, to a stopped\n"
+    "                    guest; -s is --gdb 1234\n"
+    "  --stopped, -S     the guest waits for gdb before its first instruction\n"
+    "In gdb:             target remote :1234\n"
+    "  Addresses are linear: in real mode $pc and $sp have the segment's base added,\n"
+    "  $ip_offset and $sp_offset are without. `set architecture i8086` for such code.\n"
+    "  Breakpoints and watchpoints are kept in the processor, not in memory; while\n"
+    "  there are any the guest is interpreted. `monitor help` lists ring3's commands.\n"
+    "  --trace EVENTS    on stderr: exits,exceptions,io,irq,blocks,firmware\n"
+    "  --stats[=json]    numbers about the run on stderr at the end\n";
 
 static const char snapshots[] =
     "A snapshot is a whole running machine in a file:\n"
@@ -120,8 +133,8 @@ static const char virtio[] =
 static const struct topic {
     const char *name, *text;
 } topics[] = {
-    {"disks", disks},           {"screen", screen}, {"snapshots", snapshots},
-    {"translator", translator}, {"virtio", virtio},
+    {"debugging", debugging}, {"disks", disks},           {"screen", screen},
+    {"snapshots", snapshots}, {"translator", translator}, {"virtio", virtio},
 };
 
 int cmd_help(int argc, char **argv)

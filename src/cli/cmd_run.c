@@ -24,6 +24,7 @@
 #include "cli/match.h"
 #include "cli/screen.h"
 #include "control/control.h"
+#include "debug/gdb.h"
 #include "debug/stats.h"
 #include "debug/trace.h"
 #include "host/crash.h"
@@ -45,6 +46,7 @@ struct run {
     struct screen *screen; /* or NULL */
     int null_fd;           /* /dev/null, for a console that the screen takes the place of, or -1 */
     struct control *control;
+    struct gdb *gdb;
     struct snapshot *snapshot; /* restored from; has strings of the configuration */
     struct term term;
     struct crash crash;
@@ -87,6 +89,17 @@ static void print_stats(struct run *r)
         stats_print_json(&r->vm, stderr);
     else
         stats_print(&r->vm, stderr);
+}
+
+/* One command of the control socket's, from a person. */
+static void run_command(void *opaque, const char *line, FILE *out)
+{
+    struct run *r = opaque;
+    struct control_call call = {.vm = &r->vm, .out = out, .result = json_object()};
+    struct err e = {0};
+    if (control_run_line(&call, line, &e) < 0)
+        fprintf(out, "%s\n", e.text);
+    json_decref(call.result);
 }
 
 /* Ctrl-a w */
@@ -292,6 +305,10 @@ static int start(struct run *r, struct err *e)
         r->control = control_listen(r->options.control, &r->vm, e);
         n = r->control ? 0 : -e->errnum;
     }
+    if (n == 0 && r->options.gdb) {
+        r->gdb = gdb_listen(&r->vm, r->options.gdb, r->options.stopped, run_command, r, e);
+        n = r->gdb ? 0 : -e->errnum;
+    }
     if (n == 0) {
         r->screen = screen_new(&r->options.screen, &r->vm, on_command, r, e);
         n = r->screen ? 0 : -e->errnum;
@@ -413,6 +430,7 @@ static int run_guest(struct run *r)
         enter_terminal(r);
         code = finish(r, vm_run(&r->vm));
     }
+    gdb_free(r->gdb);
     control_free(r->control);
     screen_leave(r);
     if (r->vm.created_ns) /* vm_build was reached */

@@ -207,6 +207,18 @@ static int set_control(struct run_options *o, const char *arg, struct err *e)
     return 0;
 }
 
+static int set_gdb(struct run_options *o, const char *arg, struct err *e)
+{
+    o->gdb = arg;
+    return 0;
+}
+
+static int set_stopped(struct run_options *o, const char *arg, struct err *e)
+{
+    o->stopped = true;
+    return 0;
+}
+
 static int set_force(struct run_options *o, const char *arg, struct err *e)
 {
     o->force = true;
@@ -218,6 +230,8 @@ static int set_help(struct run_options *o, const char *arg, struct err *e)
     o->help = true;
     return 0;
 }
+
+#define GDB_DEFAULT "1234" /* -s, as other monitors have it */
 
 /* Row N is getopt value FIRST_VALUE + N. */
 #define FIRST_VALUE 256
@@ -251,6 +265,8 @@ static const struct row {
     {"net", required_argument, option_net},
     {"virtio", required_argument, option_virtio},
     {"control", required_argument, set_control, true},
+    {"gdb", required_argument, set_gdb, true},
+    {"stopped", no_argument, set_stopped, true},
     {"force", no_argument, set_force, true},
     {"display", required_argument, option_display, true},
     {"expect-screen", required_argument, option_expect_screen, true},
@@ -331,11 +347,15 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct err *
     opterr = 0;
     optind = 0; /* GNU: start afresh */
     int value, r = 0;
-    while (r == 0 && (value = getopt_long(argc, argv, ":m:h", longs, NULL)) != -1) {
+    while (r == 0 && (value = getopt_long(argc, argv, ":m:hsS", longs, NULL)) != -1) {
         if (value == 'm')
             r = set_row(o, &rows[0], restore, e);
         else if (value == 'h')
             o->help = true;
+        else if (value == 's')
+            o->gdb = GDB_DEFAULT;
+        else if (value == 'S')
+            o->stopped = true;
         else if (value >= FIRST_VALUE)
             r = set_row(o, &rows[value - FIRST_VALUE], restore, e);
         else
@@ -343,5 +363,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct err *
     }
     if (r < 0 || o->help)
         return r;
+    if (o->stopped && !o->gdb)
+        return err_set(e, EINVAL, "bad-option",
+                       "--stopped waits for a debugger, but no --gdb says where it can connect");
     return restore ? check_restore(o, argc, argv, e) : check(o, argc, argv, e);
 }

@@ -146,3 +146,21 @@ int control_run(struct control_call *c, struct err *e)
         return err_set(e, EINVAL, "bad-arguments", "usage: %s %s", k->name, k->args);
     return k->fn(c, e);
 }
+
+int control_run_line(struct control_call *c, const char *line, struct err *e)
+{
+    enum { WORDS = 16, BYTES = 1024 };
+    char copy[BYTES], *save = NULL;
+    const char *words[WORDS];
+    if (strlen(line) >= sizeof copy)
+        return err_set(e, E2BIG, "bad-command", "a command has at most %d characters", BYTES - 1);
+    strcpy(copy, line);
+    c->argc = 0;
+    c->argv = words;
+    for (char *w = strtok_r(copy, " \t\r\n", &save); w; w = strtok_r(NULL, " \t\r\n", &save)) {
+        if (c->argc == WORDS)
+            return err_set(e, E2BIG, "bad-command", "a command has at most %d words", WORDS);
+        words[c->argc++] = w;
+    }
+    return c->argc ? control_run(c, e) : 0;
+}

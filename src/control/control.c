@@ -11,10 +11,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "host/listen.h"
 #include "vm/run.h"
 
 #define MAX_CLIENTS 8
@@ -36,7 +35,7 @@ struct client {
 struct control {
     struct vm *vm;
     int fd;
-    struct sockaddr_un address;
+    char path[HOST_UNIX_PATH];
     struct client client[MAX_CLIENTS];
 };
 
@@ -248,48 +247,6 @@ static void on_connect(void *opaque, uint32_t events)
     close(fd); /* too many */
 }
 
-static int listen_failed(const struct control *k, int errnum, struct err *e)
-{
-    return err_set(e, errnum, "control-socket", "cannot listen on %s: %s", k->address.sun_path,
-                   strerror(errnum));
-}
-
-/* Is a socket of this name left over from somebody who is gone? */
-static bool is_stale(const struct control *k)
-{
-    struct stat st;
-    if (lstat(k->address.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-        return false;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool refused = fd >= 0 &&
-                   connect(fd, (const struct sockaddr *)&k->address, sizeof k->address) < 0 &&
-                   errno == ECONNREFUSED;
-    if (fd >= 0)
-        close(fd);
-    return refused;
-}
-
-static int open_socket(struct control *k, struct err *e)
-{
-    k->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (k->fd < 0)
-        return listen_failed(k, errno, e);
-    if (is_stale(k))
-        unlink(k->address.sun_path);
-    mode_t old = umask(0177); /* for this user only, from the first moment */
-    int r = bind(k->fd, (const struct sockaddr *)&k->address, sizeof k->address) < 0 ? errno : 0;
-    umask(old);
-    if (r) {
-        close(k->fd);
-        k->fd = -1;
-        return listen_failed(k, r, e);
-    }
-    if (listen(k->fd, MAX_CLIENTS) < 0)
-        return listen_failed(k, errno, e);
-    r = loop_watch(k->vm->loop, k->fd, EPOLLIN, on_connect, k);
-    return r < 0 ? listen_failed(k, -r, e) : 0;
-}
-
 struct control *control_listen(const char *path, struct vm *vm, struct err *e)
 {
     struct control *k = calloc(1, sizeof *k);
@@ -297,20 +254,17 @@ struct control *control_listen(const char *path, struct vm *vm, struct err *e)
         err_set(e, ENOMEM, "no-memory", "no memory for the control socket");
         return NULL;
     }
-    *k = (struct control){.vm = vm, .fd = -1, .address = {.sun_family = AF_UNIX}};
-    if (strlen(path) >= sizeof k->address.sun_path) {
-        err_set(e, ENAMETOOLONG, "control-socket",
-                "the name of a socket has at most %zu characters, not %zu: %s",
-                sizeof k->address.sun_path - 1, strlen(path), path);
-        free(k);
-        return NULL;
+    k->vm = vm;
+    k->fd = host_listen_unix(path, "control-socket", e);
+    if (k->fd >= 0) {
+        snprintf(k->path, sizeof k->path, "%s", path);
+        int r = loop_watch(vm->loop, k->fd, EPOLLIN, on_connect, k);
+        if (r == 0)
+            return k;
+        err_set(e, -r, "control-socket", "cannot listen on %s: %s", path, strerror(-r));
     }
-    strcpy(k->address.sun_path, path);
-    if (open_socket(k, e) < 0) {
-        control_free(k);
-        return NULL;
-    }
-    return k;
+    control_free(k);
+    return NULL;
 }
 
 void control_free(struct control *k)
@@ -323,7 +277,7 @@ void control_free(struct control *k)
     if (k->fd >= 0) {
         loop_unwatch(k->vm->loop, k->fd);
         close(k->fd);
-        unlink(k->address.sun_path);
+        unlink(k->path);
     }
     free(k);
 }

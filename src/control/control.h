@@ -38,6 +38,9 @@ extern const struct control_command control_commands[];
 /* Find the command, check its arguments, run it. 0 or -errno. Loop thread. */
 int control_run(struct control_call *c, struct err *e);
 
+/* The same for a line of words with blanks between; an empty one is nothing. */
+int control_run_line(struct control_call *c, const char *line, struct err *e);
+
 struct control;
 /* Listen on a Unix socket that only this user may use. A socket file that nobody listens on any
  * more is replaced. NULL on error. Loop thread, or before the loop runs. */

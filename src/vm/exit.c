@@ -86,6 +86,15 @@ static bool on_emulate(struct vm *vm, const struct vm_exit *x)
     return exit_serve(vm, &y);
 }
 
+/* Whoever debugs pauses the machine when it hears of this; until then the processor stands. */
+static bool on_debug(struct vm *vm, const struct vm_exit *x)
+{
+    if (!vm->debug_stopped || loop_post(vm->loop, vm->debug_stopped, vm->debug_opaque) < 0)
+        return true;
+    pause_awaited(vm);
+    return !is_stopped(vm);
+}
+
 static bool on_shutdown(struct vm *vm, const struct vm_exit *x)
 {
     vm_stop(vm, VM_EXIT_TRIPLE_FAULT, "triple-fault",
@@ -106,9 +115,9 @@ static bool on_unsupported(struct vm *vm, const struct vm_exit *x)
 /* Kinds without a row are served inside engines; meeting one here is our mistake, but a guest
  * may have led us to it, so only this VM ends. */
 static bool (*const handlers[EXIT_KIND_COUNT])(struct vm *, const struct vm_exit *) = {
-    [EXIT_ATTENTION] = on_attention,     [EXIT_HALT] = on_halt,
-    [EXIT_EMULATE] = on_emulate,         [EXIT_SHUTDOWN] = on_shutdown,
-    [EXIT_UNSUPPORTED] = on_unsupported,
+    [EXIT_ATTENTION] = on_attention, [EXIT_HALT] = on_halt,
+    [EXIT_EMULATE] = on_emulate,     [EXIT_DEBUG] = on_debug,
+    [EXIT_SHUTDOWN] = on_shutdown,   [EXIT_UNSUPPORTED] = on_unsupported,
 };
 
 bool exit_serve(struct vm *vm, const struct vm_exit *x)

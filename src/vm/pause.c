@@ -29,6 +29,15 @@ void pause_point(struct vm *vm)
     pthread_mutex_unlock(&vm->stop_lock);
 }
 
+void pause_awaited(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->stop_lock);
+    while (!vm->pauses && !vm->stopped)
+        pthread_cond_wait(&vm->parking, &vm->stop_lock);
+    pthread_mutex_unlock(&vm->stop_lock);
+    pause_point(vm);
+}
+
 void pause_gone(struct vm *vm, bool gone)
 {
     pthread_mutex_lock(&vm->stop_lock);
@@ -52,6 +61,7 @@ void vm_pause(struct vm *vm)
 {
     pthread_mutex_lock(&vm->stop_lock);
     bool first = vm->pauses++ == 0;
+    pthread_cond_broadcast(&vm->parking);
     pthread_mutex_unlock(&vm->stop_lock);
     if (!first)
         return;

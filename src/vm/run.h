@@ -23,6 +23,8 @@ const char *exit_name(enum exit_kind kind);
 
 /* Wait while somebody wants the machine paused. vCPU thread, at an instruction boundary. */
 void pause_point(struct vm *vm);
+/* The same, but wait for somebody to pause the machine if nobody has yet. */
+void pause_awaited(struct vm *vm);
 /* The vCPU thread begins (false) or ends (true): nobody need wait for it to park. */
 void pause_gone(struct vm *vm, bool gone);
 

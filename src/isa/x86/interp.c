@@ -5,6 +5,7 @@
  * for exits. They change nothing before their last possible fault, so an abandoned instruction
  * simply has not happened. Between instructions, in the order of Intel SDM vol. 3A table 6-2:
  * traps of the previous instruction, NMI, interrupts, instruction breakpoints. */
+#include "isa/x86/debugger.h"
 #include "isa/x86/interp.h"
 
 #include <stdatomic.h>
@@ -35,7 +36,8 @@ void x86_leave(struct x86_vcpu *v, enum exit_kind kind, const char *what)
 
 void x86_update_debug(struct x86_vcpu *v)
 {
-    bool wanted = (v->eflags & (FL_TF | FL_RF)) || (v->dr[7] & 0xff) || v->dr6_pending;
+    bool wanted = (v->eflags & (FL_TF | FL_RF)) || (v->dr[7] & 0xff) || v->dr6_pending ||
+                  x86_debugger_active(v);
     bool is = atomic_load_explicit(&v->base.attention, memory_order_relaxed) & X86_ATTN_DEBUG;
     if (wanted && !is)
         atomic_fetch_or(&v->base.attention, X86_ATTN_DEBUG);
@@ -107,12 +109,17 @@ static bool boundary(struct x86_vcpu *v, struct vm_exit *x)
         vcpu_unattend(&v->base, ATTN_CODE);
         x86_icache_flush(v->icache);
     }
+    if ((a & X86_ATTN_DEBUG) && x86_debugger_active(v) && x86_debugger_stops(v)) {
+        *x = (struct vm_exit){.kind = EXIT_DEBUG};
+        x86_update_debug(v);
+        return false;
+    }
     bool shadow = v->shadow_until == v->retired, after_mov_ss = shadow && v->shadow_debug;
     if (v->dr6_pending && !after_mov_ss) {
         deliver_debug(v);
         return true;
     }
-    if (!shadow && deliver_interrupt(v, a))
+    if (!shadow && !v->debugger.step && deliver_interrupt(v, a))
         return true;
     if (a & X86_ATTN_DEBUG)
         debug_before(v, after_mov_ss);
@@ -135,6 +142,8 @@ static void unwound_by_fault(struct x86_vcpu *v)
         v->dr6_pending = 0; /* what the abandoned instruction matched has not happened */
         x86_update_debug(v);
     }
+    if (v->debugger.step)
+        v->debugger.from = v->retired - 1; /* a step ends at the handler */
     if (unlikely(v->base.trace & TRACE_EXCEPTIONS))
         trace_fault(v);
     x86_deliver_fault(v);

@@ -2,6 +2,7 @@
 /* The slow half of memory access: segment checks, page walks, TLB fills, devices, page crossings,
  * traced pages, alignment checks and data breakpoints. Intel SDM vol. 3A chapters 4 (paging), 5
  * (protection), 17.2 (breakpoints). Sets A and D bits only when the whole walk succeeds. */
+#include "isa/x86/debugger.h"
 #include "isa/x86/mmu.h"
 
 #include "isa/x86/icache.h"
@@ -512,6 +513,8 @@ static void check_breakpoints(struct x86_vcpu *v, uint32_t lin, unsigned n, bool
 {
     if (unlikely(v->dr[7] & 0xff))
         note_breakpoints(v, lin, n, write ? 1u << 1 | 1u << 3 : 1u << 3);
+    if (unlikely(v->debugger.watches))
+        x86_debugger_access(v, lin, n, write);
 }
 
 void x86_check_port_breakpoints(struct x86_vcpu *v, uint16_t port, unsigned size)

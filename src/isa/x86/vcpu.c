@@ -7,6 +7,7 @@
 
 #include "isa/x86/fpu.h"
 #include "isa/x86/icache.h"
+#include "isa/x86/debugger.h"
 #include "isa/x86/interp.h"
 #include "isa/x86/mmu.h"
 #include "isa/x86/translator.h"
@@ -21,7 +22,7 @@ static void derive_spans(struct x86_vcpu *v, struct x86_seg *s)
     bool expand_down = data && (s->attr & SEG_EXPAND_DOWN);
     uint32_t span = s->limit >= 15 ? s->limit - 14 : 0;
     s->read_span = s->write_span = 0;
-    if (ac || (v->dr[7] & 0xff) || expand_down)
+    if (ac || (v->dr[7] & 0xff) || v->debugger.watches || expand_down)
         return;
     if (x86_real_or_v86(v)) {
         s->read_span = s->write_span = span;
@@ -214,6 +215,7 @@ const struct isa_ops x86_isa = {
     .reset = reset,
     .interpret = x86_interpret,
     .state = x86_state_table,
+    .debug = &x86_debug,
     .parked = x86_parked,
     .restored = x86_restored,
     .resumed = x86_resumed,

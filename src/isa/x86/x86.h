@@ -10,6 +10,7 @@
 #include <setjmp.h>
 
 #include "isa/x86/gen.h"
+#include "ring3/debug.h"
 #include "ring3/vcpu.h"
 
 enum x86_gpr { X86_EAX, X86_ECX, X86_EDX, X86_EBX, X86_ESP, X86_EBP, X86_ESI, X86_EDI };
@@ -190,7 +191,9 @@ struct x86_fault {
 enum x86_unwind { X86_UNWIND_NONE, X86_UNWIND_FAULT, X86_UNWIND_EXIT };
 
 /* Own bits of vcpu.attention. */
-#define X86_ATTN_DEBUG (ATTN_ISA << 0) /* TF set, DR7 armed, or a debug trap pending */
+#define X86_ATTN_DEBUG                                                                             \
+    (ATTN_ISA << 0) /* TF set, DR7 armed, a debug trap pending, or a debugger                      \
+                     */
 /* The two values of attn_mask: IF clear, IF set. */
 #define X86_ATTN_MASK_CLOSED (ATTN_STOP | ATTN_NMI | ATTN_RESET | ATTN_CODE | X86_ATTN_DEBUG)
 #define X86_ATTN_MASK_OPEN   (X86_ATTN_MASK_CLOSED | ATTN_INTERRUPT)
@@ -203,6 +206,21 @@ struct x86_branch {
 struct x86_fault_log {
     uint32_t eip, cs, error, cr2;
     uint8_t vector;
+};
+
+/* A debugger outside of the guest; see debugger.c. */
+#define X86_DEBUG_POINTS 64u
+struct x86_debug_point {
+    uint32_t lin;
+    uint16_t len;
+    uint8_t kind; /* enum debug_point */
+};
+struct x86_debugger {
+    struct x86_debug_point point[X86_DEBUG_POINTS];
+    unsigned points, watches; /* of the points */
+    bool step, stopped;       /* stop after one instruction; stop at the next boundary */
+    uint64_t from;            /* `retired` where the processor went on */
+    struct debug_stop stop;   /* the last one */
 };
 
 struct x86_icache;
@@ -273,6 +291,8 @@ struct x86_vcpu {
         bool (*write)(void *opaque, uint64_t value); /* false: #GP(0) */
         void *opaque;
     } apic_base;
+
+    struct x86_debugger debugger;
 
     struct x86_gen gen;
     struct x86_shadow_hooks shadow;
