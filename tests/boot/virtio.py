@@ -159,7 +159,42 @@ def firmware():
         guest.wait_exit(7)
 
 
-CASES = {f.__name__: f for f in (disk, network, console, memory, firmware)}
+def snapshot():
+    """Devices at work are saved and go on in another process."""
+    block = bytes(range(256)) * 4096
+    script = ('ip link set eth0 up\nip addr add 10.0.2.15/24 dev eth0\n'
+              'ip route add default via 10.0.2.2\necho begin >/dev/hvc0\n'
+              'while :; do dd if=/dev/vda bs=256k iflag=direct 2>/dev/null | sha256sum\n'
+              'ping -c 1 -W 2 10.0.2.2 | grep -c "1 packets received"\n'
+              'head -c 16 /dev/hwrng | wc -c\ndone\n')
+    with tempfile.TemporaryDirectory(prefix='ring3-virtio.', dir='/var/tmp') as folder:
+        with open(folder + '/ro.img', 'wb') as f:
+            for _ in range(32):
+                f.write(block)
+        right = hashlib.sha256(block * 32).hexdigest() + r'  -\n1\n16\n'
+        options = ['--disk', folder + '/ro.img,ro', '--net', 'user', '--control', folder + '/c',
+                   '--virtio', ','.join(['console', *KIND[1:]])]
+        with harness.Guest(RING3, options=options, modules=MODULES, script=script) as guest:
+            guest.wait_for('begin')
+            guest.wait_for(right)
+            guest.wait_for(right)
+            subprocess.run([RING3, 'snapshot', folder + '/c', folder + '/x.snap'], check=True,
+                           stdout=subprocess.DEVNULL)
+            guest.wait_for(right)
+            guest.wait_for(right)
+        with subprocess.Popen([RING3, 'restore', '--timeout', '60s', folder + '/x.snap'],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              universal_newlines=True) as restored:
+            text = ''
+            for line in restored.stdout:
+                text += line.replace('\r', '')
+                if text.count(right.replace('\\n', '\n')) == 3:
+                    break
+            restored.kill()
+        expect(text.count(right.replace('\\n', '\n')) == 3, 'not the right results:\n' + text)
+
+
+CASES = {f.__name__: f for f in (disk, network, console, memory, firmware, snapshot)}
 
 
 def main():
