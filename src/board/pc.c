@@ -175,6 +175,7 @@ static int build_pci(struct pc *pc, struct err *e)
     if (!pc->pci_host)
         return -e->errnum;
     struct pci_host *pci = pci_host_of(pc->pci_host);
+    pci_set_messages(pci, pc_pci_message, pc);
     struct i440fx_config north;
     int r = pc_firmware_memory(pc, &north, e);
     if (r < 0)

@@ -58,6 +58,18 @@ static void irq_both(void *opaque, unsigned n, int level)
     irq_set(&pc->apic_line[n], level);
 }
 
+/* A message of a PCI function (Intel SDM 3A, "Message Signalled Interrupts"). */
+void pc_pci_message(void *opaque, uint64_t address, uint32_t data)
+{
+    struct lapic_message m = {.destination = (uint8_t)(address >> 12),
+                              .logical = address & 4,
+                              .level = data >> 15 & 1,
+                              .mode = data >> 8 & 7,
+                              .vector = (uint8_t)data};
+    if (address >> 20 == LAPIC_BASE >> 20)
+        message(opaque, &m);
+}
+
 struct irq_line pc_irq(struct pc *pc, unsigned n)
 {
     return n < PC_IRQS && n != 2 ? (struct irq_line){irq_both, pc, n} : (struct irq_line){0};

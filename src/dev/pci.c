@@ -12,7 +12,7 @@
  * for configuration, `pins` for interrupts, so that a device may pull its pin under its own lock.
  * Order: lock, device, pins.
  *
- * Left out: bridges and further buses, 64-bit BARs, expansion ROMs, MSI, special cycles. */
+ * Left out: bridges and further buses, 64-bit BARs, expansion ROMs, special cycles. */
 #include "ring3/devices/pci.h"
 
 #include <errno.h>
@@ -42,6 +42,8 @@ struct pci_host {
     uint8_t reset_control;
     struct log_limit limit;
     bool address_mapped, data_mapped;
+    void (*message)(void *opaque, uint64_t address, uint32_t data); /* constant once built */
+    void *message_opaque;
 
     pthread_mutex_t pins;     /* interrupts: the functions' intx and intx_off too */
     unsigned asserted[PIRQS]; /* functions that hold this line up */
@@ -442,4 +444,22 @@ struct pci_host *pci_host_of(struct device *d)
 void pci_set_pirq(struct pci_host *host, const struct irq_line pirq[PIRQS])
 {
     memcpy(host->pirq, pirq, sizeof host->pirq);
+}
+
+void pci_set_messages(struct pci_host *host,
+                      void (*send)(void *opaque, uint64_t address, uint32_t data), void *opaque)
+{
+    host->message = send;
+    host->message_opaque = opaque;
+}
+
+bool pci_has_messages(const struct pci_host *host)
+{
+    return host->message;
+}
+
+void pci_message(struct pci_func *f, uint64_t address, uint32_t data)
+{
+    if (f->host && f->host->message)
+        f->host->message(f->host->message_opaque, address, data);
 }

@@ -25,8 +25,12 @@ static void count(_Atomic uint64_t *n)
 
 /* ---- interrupts, lock held ------------------------------------------------------------------- */
 
-static void raise_isr(struct virtio *v, uint8_t bit)
+static void interrupt(struct virtio *v, uint8_t bit, unsigned vector)
 {
+    if (v->message && v->message(v->message_opaque, vector)) {
+        count(&v->stats.interrupts);
+        return;
+    }
     if (!(v->isr & bit))
         count(&v->stats.interrupts);
     v->isr |= bit;
@@ -43,14 +47,14 @@ static void isr_clear(struct virtio *v, uint8_t bits)
 void virtio_publish(struct virtio *v, struct virtq *q)
 {
     if (virtq_publish(q))
-        raise_isr(v, VIRTIO_ISR_QUEUE);
+        interrupt(v, VIRTIO_ISR_QUEUE, v->vector[q - v->q]);
 }
 
 void virtio_config_changed(struct virtio *v)
 {
     v->generation++;
     if (v->status & VIRTIO_STATUS_DRIVER_OK)
-        raise_isr(v, VIRTIO_ISR_CONFIG);
+        interrupt(v, VIRTIO_ISR_CONFIG, v->config_vector);
 }
 
 /* ---- queues, lock held ----------------------------------------------------------------------- */
@@ -66,7 +70,7 @@ void virtio_broken(struct virtio *v, const char *why)
         if (!v->q[i].broken)
             v->q[i].broken = why;
     if (v->status & VIRTIO_STATUS_DRIVER_OK)
-        raise_isr(v, VIRTIO_ISR_CONFIG);
+        interrupt(v, VIRTIO_ISR_CONFIG, v->config_vector);
 }
 
 static void see_memory(struct virtio *v)
@@ -155,8 +159,11 @@ static void forget(struct virtio *v)
     v->page_bytes = v->align = LEGACY_PAGE;
     v->status = 0;
     isr_clear(v, v->isr);
-    for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
+    v->config_vector = NO_VECTOR;
+    for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
         clear_queue(v, &v->q[i]);
+        v->vector[i] = NO_VECTOR;
+    }
     if (v->ops->reset)
         v->ops->reset(v);
 }
@@ -250,8 +257,10 @@ static uint32_t reg_read(struct virtio *v, enum virtio_reg reg)
         return (uint32_t)(v->features | VIRTIO_F_ANY_LAYOUT);
     case VIRTIO_REG_LEGACY_ACCEPT:
         return (uint32_t)v->accepted;
-    case VIRTIO_REG_NO_VECTOR:
-        return NO_VECTOR;
+    case VIRTIO_REG_CONFIG_VECTOR:
+        return v->config_vector;
+    case VIRTIO_REG_QUEUE_VECTOR:
+        return q ? v->vector[v->queue_select] : NO_VECTOR;
     case VIRTIO_REG_QUEUES:
         return v->ops->queues;
     case VIRTIO_REG_STATUS:
@@ -322,6 +331,12 @@ static void write_of_queue(struct virtio *v, struct virtq *q, enum virtio_reg re
     }
 }
 
+/* A driver reads back whether it got what it wanted. */
+static uint16_t vector_of(const struct virtio *v, uint32_t value)
+{
+    return value < v->vectors ? (uint16_t)value : NO_VECTOR;
+}
+
 /* lock held. */
 static void reg_write(struct virtio *v, enum virtio_reg reg, uint32_t value)
 {
@@ -359,6 +374,13 @@ static void reg_write(struct virtio *v, enum virtio_reg reg, uint32_t value)
         count(&v->stats.kicks);
         if (value < v->ops->queues)
             kick(v, value);
+        break;
+    case VIRTIO_REG_CONFIG_VECTOR:
+        v->config_vector = vector_of(v, value);
+        break;
+    case VIRTIO_REG_QUEUE_VECTOR:
+        if (q)
+            v->vector[v->queue_select] = vector_of(v, value);
         break;
     case VIRTIO_REG_ISR_ACK:
         isr_clear(v, (uint8_t)value);

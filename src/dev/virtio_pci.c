@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio over PCI (virtio 1.2, 4.1): transitional, modern or legacy, with an INTx pin.
+/* virtio over PCI (virtio 1.2, 4.1): transitional, modern or legacy, with an INTx pin and, where
+ * the board has a receiver of messages, MSI-X.
  *
  *   BAR 0, ports       legacy header (4.1.4.10), device configuration behind it
  *   BAR 1, memory      0x000 common configuration    0x100 interrupt status
  *                      0x200 device configuration    0x800 notification, 4 bytes a queue
- *   capabilities       one for each of these four, and a window to them in configuration space
+ *                      0xc00 MSI-X table             0xe00 its pending bits
+ *   capabilities       one for each of these, and a window to them in configuration space
  *
- * Left out: MSI-X (boards have no local APIC yet), notification data, shared memory regions. */
+ * Left out: notification data, shared memory regions. */
 #include "ring3/devices/virtio_pci.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "ring3/devices/pci_msix.h"
 
 #define VENDOR        0x1af4
 #define DEVICE_MODERN 0x1040 /* plus the virtio id */
@@ -19,10 +23,11 @@
 #define MODERN_BAR    1
 #define LEGACY_BYTES  128
 #define MODERN_BYTES  4096
-#define LEGACY_CONFIG 20 /* without MSI-X */
+#define LEGACY_CONFIG 20 /* 24 while MSI-X is enabled */
+#define VECTORS       (VIRTIO_QUEUES + 1)
 
 enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4, CAP_PCI = 5 };
-enum { AT_ISR = 0x100, AT_DEVICE = 0x200, AT_NOTIFY = 0x800 };
+enum { AT_ISR = 0x100, AT_DEVICE = 0x200, AT_NOTIFY = 0x800, AT_TABLE = 0xc00, AT_PENDING = 0xe00 };
 #define NOTIFY_STRIDE 4
 /* Fields of a capability. */
 enum { CAP_LEN = 2, CAP_TYPE = 3, CAP_BAR = 4, CAP_OFFSET = 8, CAP_LENGTH = 12, CAP_DATA = 16 };
@@ -32,8 +37,8 @@ struct virtio_pci {
     struct pci_func func;
     struct virtio *v;
     struct virtio_pci_config c;
-    unsigned window; /* offset of the CAP_PCI capability */
-    bool added;
+    struct pci_msix msix; /* under the device's lock */
+    unsigned window;      /* offset of the CAP_PCI capability */
 };
 
 /* A register within a window. */
@@ -45,20 +50,21 @@ struct row {
 static const struct row common_rows[] = {
     {0, 4, VIRTIO_REG_OFFER_SELECT},      {4, 4, VIRTIO_REG_OFFER},
     {8, 4, VIRTIO_REG_ACCEPT_SELECT},     {12, 4, VIRTIO_REG_ACCEPT},
-    {16, 2, VIRTIO_REG_NO_VECTOR},        {18, 2, VIRTIO_REG_QUEUES},
+    {16, 2, VIRTIO_REG_CONFIG_VECTOR},    {18, 2, VIRTIO_REG_QUEUES},
     {20, 1, VIRTIO_REG_STATUS},           {21, 1, VIRTIO_REG_GENERATION},
     {22, 2, VIRTIO_REG_QUEUE_SELECT},     {24, 2, VIRTIO_REG_QUEUE_SIZE},
-    {26, 2, VIRTIO_REG_NO_VECTOR},        {28, 2, VIRTIO_REG_QUEUE_READY},
+    {26, 2, VIRTIO_REG_QUEUE_VECTOR},     {28, 2, VIRTIO_REG_QUEUE_READY},
     {30, 2, VIRTIO_REG_QUEUE_NOTIFY_OFF}, {32, 4, VIRTIO_REG_QUEUE_DESC_LOW},
     {36, 4, VIRTIO_REG_QUEUE_DESC_HIGH},  {40, 4, VIRTIO_REG_QUEUE_AVAIL_LOW},
     {44, 4, VIRTIO_REG_QUEUE_AVAIL_HIGH}, {48, 4, VIRTIO_REG_QUEUE_USED_LOW},
     {52, 4, VIRTIO_REG_QUEUE_USED_HIGH},
 };
 static const struct row legacy_rows[] = {
-    {0, 4, VIRTIO_REG_LEGACY_OFFER},  {4, 4, VIRTIO_REG_LEGACY_ACCEPT},
-    {8, 4, VIRTIO_REG_LEGACY_PFN},    {12, 2, VIRTIO_REG_QUEUE_SIZE},
-    {14, 2, VIRTIO_REG_QUEUE_SELECT}, {16, 2, VIRTIO_REG_NOTIFY},
-    {18, 1, VIRTIO_REG_STATUS},       {19, 1, VIRTIO_REG_ISR_TAKE},
+    {0, 4, VIRTIO_REG_LEGACY_OFFER},   {4, 4, VIRTIO_REG_LEGACY_ACCEPT},
+    {8, 4, VIRTIO_REG_LEGACY_PFN},     {12, 2, VIRTIO_REG_QUEUE_SIZE},
+    {14, 2, VIRTIO_REG_QUEUE_SELECT},  {16, 2, VIRTIO_REG_NOTIFY},
+    {18, 1, VIRTIO_REG_STATUS},        {19, 1, VIRTIO_REG_ISR_TAKE},
+    {20, 2, VIRTIO_REG_CONFIG_VECTOR}, {22, 2, VIRTIO_REG_QUEUE_VECTOR},
 };
 #define COMMON_BYTES 56
 
@@ -70,6 +76,38 @@ static const struct row *find_row(const struct row *rows, size_t n, uint64_t at,
         if (rows[i].at == at && size <= rows[i].size)
             return &rows[i];
     return NULL;
+}
+
+/* ---- BAR 1: messages ---------------------------------------------------------------------------
+ */
+
+static uint32_t table_read(struct virtio_pci *p, uint64_t at)
+{
+    pthread_mutex_lock(&p->v->lock);
+    uint32_t value = at == AT_PENDING  ? p->msix.pending
+                     : at < AT_PENDING ? pci_msix_read(&p->msix, (uint32_t)at - AT_TABLE)
+                                       : 0;
+    pthread_mutex_unlock(&p->v->lock);
+    return value;
+}
+
+static void table_write(struct virtio_pci *p, uint64_t at, uint32_t value)
+{
+    if (at >= AT_PENDING)
+        return;
+    pthread_mutex_lock(&p->v->lock);
+    pci_msix_write(&p->msix, (uint32_t)at - AT_TABLE, value);
+    pthread_mutex_unlock(&p->v->lock);
+}
+
+/* The device's lock is held. */
+static bool message(void *opaque, unsigned vector)
+{
+    struct virtio_pci *p = opaque;
+
+    if (p->msix.enabled)
+        pci_msix_notify(&p->msix, vector);
+    return p->msix.enabled;
 }
 
 /* ---- BAR 1: modern --------------------------------------------------------------------------- */
@@ -86,7 +124,7 @@ static uint64_t modern_read(void *opaque, uint64_t at, unsigned size)
         return at == AT_ISR ? virtio_reg_read(p->v, VIRTIO_REG_ISR_TAKE) : 0;
     if (at < AT_NOTIFY)
         return virtio_config_read(p->v, at - AT_DEVICE, size);
-    return 0;
+    return at >= AT_TABLE && size == 4 ? table_read(p, at) : 0;
 }
 
 static void modern_write(void *opaque, uint64_t at, unsigned size, uint64_t value)
@@ -97,6 +135,9 @@ static void modern_write(void *opaque, uint64_t at, unsigned size, uint64_t valu
         const struct row *row = find_row(common_rows, ARRAY_LEN(common_rows), at, size);
         if (row)
             virtio_reg_write(p->v, row->reg, (uint32_t)value);
+    } else if (at >= AT_TABLE) {
+        if (size == 4)
+            table_write(p, at, (uint32_t)value);
     } else if (at >= AT_NOTIFY) {
         virtio_reg_write(p->v, VIRTIO_REG_NOTIFY, (uint32_t)(at - AT_NOTIFY) / NOTIFY_STRIDE);
     } else if (at >= AT_DEVICE) {
@@ -106,12 +147,21 @@ static void modern_write(void *opaque, uint64_t at, unsigned size, uint64_t valu
 
 /* ---- BAR 0: legacy --------------------------------------------------------------------------- */
 
+/* Where device configuration begins. */
+static unsigned legacy_config(struct virtio_pci *p)
+{
+    pthread_mutex_lock(&p->v->lock);
+    bool enabled = p->msix.enabled;
+    pthread_mutex_unlock(&p->v->lock);
+    return enabled ? LEGACY_CONFIG + 4 : LEGACY_CONFIG;
+}
+
 static uint64_t legacy_read(void *opaque, uint64_t at, unsigned size)
 {
     struct virtio_pci *p = opaque;
 
-    if (at >= LEGACY_CONFIG)
-        return virtio_config_read(p->v, at - LEGACY_CONFIG, size);
+    if (at >= LEGACY_CONFIG && at >= legacy_config(p))
+        return virtio_config_read(p->v, at - legacy_config(p), size);
     const struct row *row = find_row(legacy_rows, ARRAY_LEN(legacy_rows), at, size);
     return row ? virtio_reg_read(p->v, row->reg) : 0;
 }
@@ -120,8 +170,8 @@ static void legacy_write(void *opaque, uint64_t at, unsigned size, uint64_t valu
 {
     struct virtio_pci *p = opaque;
 
-    if (at >= LEGACY_CONFIG) {
-        virtio_config_write(p->v, at - LEGACY_CONFIG, size, (uint32_t)value);
+    if (at >= LEGACY_CONFIG && at >= legacy_config(p)) {
+        virtio_config_write(p->v, at - legacy_config(p), size, (uint32_t)value);
         return;
     }
     const struct row *row = find_row(legacy_rows, ARRAY_LEN(legacy_rows), at, size);
@@ -168,6 +218,9 @@ static void config_written(struct pci_func *f, unsigned offset, unsigned size)
     uint32_t at;
     unsigned n;
 
+    pthread_mutex_lock(&p->v->lock);
+    pci_msix_update(&p->msix);
+    pthread_mutex_unlock(&p->v->lock);
     if (is_data(p, offset) && window_target(p, &at, &n))
         modern_write(p, at, n, virtio_get(f->config + p->window + CAP_DATA, n));
 }
@@ -217,12 +270,18 @@ static void release(struct device *d)
 
     pci_remove(&p->func);
     p->v->line = (struct irq_line){0};
+    p->v->message = NULL;
     free(p);
 }
 
 static void reset(struct device *d)
 {
-    pci_func_reset(&container_of(d, struct virtio_pci, dev)->func);
+    struct virtio_pci *p = container_of(d, struct virtio_pci, dev);
+
+    pci_func_reset(&p->func);
+    pthread_mutex_lock(&p->v->lock);
+    pci_msix_reset(&p->msix);
+    pthread_mutex_unlock(&p->v->lock);
 }
 
 static void restored(struct device *d)
@@ -231,9 +290,15 @@ static void restored(struct device *d)
 
     pci_func_restored(&p->func);
     pci_intx(&p->func, p->v->isr != 0);
+    pthread_mutex_lock(&p->v->lock);
+    pci_msix_update(&p->msix);
+    pthread_mutex_unlock(&p->v->lock);
 }
 
-static const struct state_field state[] = {STATE_ARRAY(struct virtio_pci, func.config)};
+static const struct state_field state[] = {
+    STATE_ARRAY(struct virtio_pci, func.config),
+    PCI_MSIX_STATE(struct virtio_pci, msix),
+};
 static const struct device_ops ops = {.name = "virtio-pci",
                                       .reset = reset,
                                       .free = release,
@@ -251,7 +316,7 @@ static uint16_t legacy_device(enum virtio_id id)
     return numbers[id];
 }
 
-static void describe(struct virtio_pci *p)
+static void describe(struct virtio_pci *p, struct pci_host *pci)
 {
     enum virtio_id id = p->v->ops->id;
     uint16_t device = p->c.legacy ? legacy_device(id) : (uint16_t)(DEVICE_MODERN + id);
@@ -262,12 +327,12 @@ static void describe(struct virtio_pci *p)
     p->func.config[PCI_INT_PIN] = 1;
     if (p->c.legacy)
         pci_func_bar(&p->func, LEGACY_BAR, true, LEGACY_BYTES, &legacy_ops, p);
-    if (p->c.modern) {
-        pci_func_bar(&p->func, MODERN_BAR, false, MODERN_BYTES, &modern_ops, p);
+    pci_func_bar(&p->func, MODERN_BAR, false, MODERN_BYTES, &modern_ops, p);
+    if (p->c.modern)
         add_capabilities(p);
-        p->func.config_read = config_read;
-        p->func.config_written = config_written;
-    }
+    pci_msix_init(&p->msix, pci, &p->func, VECTORS, MODERN_BAR, AT_TABLE, AT_PENDING);
+    p->func.config_read = config_read;
+    p->func.config_written = config_written;
 }
 
 struct device *virtio_pci_new(struct pci_host *pci, const struct virtio_pci_config *config,
@@ -282,11 +347,14 @@ struct device *virtio_pci_new(struct pci_host *pci, const struct virtio_pci_conf
     p->dev = (struct device){.ops = &ops, .instance = v->dev.instance};
     p->v = v;
     p->c = *config;
-    describe(p);
+    describe(p, pci);
     if (pci_add(pci, &p->func, config->slot, 0, e) < 0) {
         free(p);
         return NULL;
     }
     v->line = (struct irq_line){pin, p, 0};
+    v->vectors = p->msix.vectors;
+    v->message = message;
+    v->message_opaque = p;
     return &p->dev;
 }

@@ -159,6 +159,12 @@ static void line(void *opaque, unsigned n, int level)
     m->level = level;
 }
 
+static void message(void *opaque, uint64_t address, uint32_t data)
+{
+    struct machine *m = opaque;
+    m->f->interrupts++;
+}
+
 /* ---- the machine ----------------------------------------------------------------------------- */
 
 static struct virtio *make_device(struct machine *m)
@@ -242,6 +248,8 @@ static struct machine *new_machine(struct fuzz *f)
     for (unsigned i = 0; i < 4; i++)
         pirq[i] = (struct irq_line){line, m, 0};
     pci_set_pirq(pci_host_of(m->pci), pirq);
+    if (below(m, 2))
+        pci_set_messages(pci_host_of(m->pci), message, m);
     unsigned faces = (unsigned)below(m, 4);
     m->modern = faces != 1;
     m->legacy = faces != 2;
@@ -437,6 +445,7 @@ static void random_register(struct machine *m)
         break;
     case 4:
         config_write(m, 0x40 + (unsigned)below(m, 0xc0), 1, (uint32_t)value);
+        modern(m, 0xc00 + 4 * (unsigned)below(m, 40), 4, below(m, 2));
         break;
     default: /* BARs and command come and go */
         config_write(m, (unsigned)below(m, 0x40), 1, (uint32_t)value);

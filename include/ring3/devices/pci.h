@@ -83,6 +83,13 @@ struct pci_host *pci_host_of(struct device *d);
 /* Where PIRQA to PIRQD go: the inputs of the interrupt router. Before the VM runs. */
 void pci_set_pirq(struct pci_host *host, const struct irq_line pirq[4]);
 
+/* Where functions send interrupt messages (MSI): stores of `data` to `address`. Called from any
+ * thread, under a device's lock. Before functions that use them are made. */
+void pci_set_messages(struct pci_host *host,
+                      void (*send)(void *opaque, uint64_t address, uint32_t data), void *opaque);
+bool pci_has_messages(const struct pci_host *host);
+void pci_message(struct pci_func *f, uint64_t address, uint32_t data);
+
 /* Functions. init: identity, header type 0, and the usual write masks of the header. class_code is
  * class, subclass, programming interface, e.g. 0x010180. */
 void pci_func_init(struct pci_func *f, const char *name, uint16_t vendor, uint16_t device,

@@ -69,6 +69,10 @@ struct virtio {
     pthread_mutex_t lock;
     uint64_t features; /* what the device offers, without VERSION_1; constant */
     struct irq_line line;
+    /* Transports with interrupt messages: send this one; false: the driver uses the line. */
+    bool (*message)(void *opaque, unsigned vector);
+    void *message_opaque;
+    unsigned vectors; /* how many there are */
     struct wp_watcher watcher;
     _Atomic bool memory_changed; /* rings must be looked up again */
     bool resume;                 /* see virtio_ops */
@@ -80,6 +84,7 @@ struct virtio {
     uint64_t accepted; /* features the driver took, VERSION_1 included */
     uint32_t offer_select, accept_select, queue_select, page_bytes, align;
     uint8_t status, isr, generation;
+    uint16_t config_vector, vector[VIRTIO_QUEUES];
     uint8_t config[VIRTIO_CONFIG_BYTES]; /* device configuration space as the guest reads it */
     struct virtq q[VIRTIO_QUEUES];
 };
@@ -93,7 +98,7 @@ struct virtio {
     STATE(type, f.accepted), STATE(type, f.offer_select), STATE(type, f.accept_select),            \
         STATE(type, f.queue_select), STATE(type, f.page_bytes), STATE(type, f.align),              \
         STATE(type, f.status), STATE(type, f.isr), STATE(type, f.generation),                      \
-        STATE_ARRAY(type, f.config)
+        STATE(type, f.config_vector), STATE_ARRAY(type, f.vector), STATE_ARRAY(type, f.config)
 
 /* ---- for devices ----------------------------------------------------------------------------- */
 
@@ -147,7 +152,8 @@ enum virtio_reg {
     VIRTIO_REG_ACCEPT,
     VIRTIO_REG_LEGACY_OFFER, /* the low half, ANY_LAYOUT among it */
     VIRTIO_REG_LEGACY_ACCEPT,
-    VIRTIO_REG_NO_VECTOR, /* 0xffff: there is no MSI-X */
+    VIRTIO_REG_CONFIG_VECTOR, /* messages (MSI-X); 0xffff: none */
+    VIRTIO_REG_QUEUE_VECTOR,
     VIRTIO_REG_QUEUES,
     VIRTIO_REG_STATUS,
     VIRTIO_REG_GENERATION,
