@@ -302,7 +302,7 @@ static void term_free(struct viewer *base)
         while (n && text[n - 1] == '\n')
             n--;
         text[n] = 0;
-        dprintf(v->fd, "%s%s", text, n ? "\r\n" : "");
+        dprintf(v->fd, "%s%s", text, n ? "\n" : "");
     }
     free(text);
     close(v->timer_fd);

@@ -259,6 +259,8 @@ def extra_arguments(name, folder):
     if name in COMMAND_LINES:
         extra['ring3'] += ['--append', COMMAND_LINES[name]]
         extra['qemu'] += ['-append', COMMAND_LINES[name]]
+    if name == 'vga': # gives the machine a screen
+        extra['ring3'] += ['--screenshot', f'{folder}/screen.txt']
     if name == 'multi':
         module = f'{folder}/module'
         with open(module, 'wb') as f:
