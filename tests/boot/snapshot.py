@@ -186,6 +186,62 @@ def options():
             expect(r.returncode == code, f'{bad}: exit code {r.returncode}')
 
 
+DISK_MODULES = 'virtio_pci virtio_blk ata_piix sd_mod ext4 e1000 8139cp virtio_net af_packet'
+NETS = ('e1000', 'rtl8139', 'virtio')
+
+
+def devices():
+    """Disks that are being written and network cards go on: virtio and IDE, three cards."""
+    with tempfile.TemporaryDirectory(prefix='ring3-snap.', dir='/var/tmp') as folder:
+        os.mkdir(folder + '/tree')
+        images = [harness.ext4_image(f'{folder}/{n}.img', folder + '/tree') for n in 'ab']
+        before = [open(image, 'rb').read() for image in images]
+        options = [*engine(), '--control', folder + '/c', '--disk', images[0] + ',if=virtio,snapshot',
+                   '--disk', images[1] + ',if=ide,snapshot']
+        for model in NETS:
+            options += ['--net', 'user,model=' + model]
+        file = folder + '/x.snap'
+        with harness.Guest(RING3, options=options, tty=True, modules=DISK_MODULES) as guest:
+            guest.wait_for(PROMPT)
+            guest.type('mkdir /a /b; mount /dev/vda /a; mount /dev/sda /b; mount | grep -c ext4\n')
+            guest.wait_for(r'\n2\n')
+            guest.type('for n in 0 1 2; do ifconfig eth$n 10.0.2.15; ping -c1 -W9 10.0.2.2; '
+                       'ifconfig eth$n 0.0.0.0 down; done | grep -c "1 packets rec"\n')
+            guest.wait_for(r'\n3\n')
+            guest.type('dd if=/dev/urandom of=/a/r bs=64k count=100; cp /a/r /b/r; sync; '
+                       'cat /a/r /b/r | sha256sum\n')
+            digest = guest.wait_for(r'\n(\w{64}) ').group(1)
+            guest.type('for d in a b; do while :; do cp /$d/r /$d/w && sync && mv /$d/w /$d/v && '
+                       'echo go-$d; done & done\n')
+            for _ in range(3):
+                guest.wait_for('go-a')
+                guest.wait_for('go-b')
+            print('saved: ' + save(folder + '/c', file)[:-1])
+            guest.wait_for('go-a')
+            guest.wait_for('go-b')
+            guest.signal()
+            guest.wait_exit(125)
+        for name in ('dbt', 'interp'):
+            with harness.Guest(RING3, options=engine(name), restore=file, tty=True) as guest:
+                for _ in range(2):
+                    guest.wait_for('go-a')
+                    guest.wait_for('go-b')
+                guest.type('kill %1 %2; wait; sync; echo 3 >/proc/sys/vm/drop_caches; '
+                           'cat /a/r /b/r | sha256sum; cat /a/v /b/v | sha256sum\n')
+                expect(guest.wait_for(r'(\w{64})  -').group(1) == digest, 'old data differ')
+                expect(guest.wait_for(r'(\w{64})  -').group(1) == digest, 'new data differ')
+                guest.type('for n in 0 1 2; do ifconfig eth$n 10.0.2.15; ping -c1 -W9 10.0.2.2; '
+                           'ifconfig eth$n 0.0.0.0 down; done | grep -c "1 packets rec"\n')
+                guest.wait_for(r'\n3\n')
+                guest.type('umount /a /b; dmesg | grep -c -i -E "i/o error|ext4-fs error|timeout"\n')
+                guest.wait_for(r'\n0\n')
+                guest.type('poweroff -f\n')
+                guest.wait_exit(0)
+        for image, old in zip(images, before):
+            with open(image, 'rb') as f:
+                expect(f.read() == old, 'an image has changed')
+
+
 def main():
     case = globals()[sys.argv[3]]
     try:
