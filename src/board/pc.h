@@ -51,8 +51,9 @@ struct pc {
     struct dev_host host;
     struct device *lapic, *ioapic, *hpet, *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host,
         *piix4, *acpi_pm;
-    struct device *fw_cfg; /* NULL without firmware */
-    struct device *vga;    /* or NULL */
+    uint8_t ide_place[VM_MAX_DRIVES]; /* of config.drive[]: 1 to 4, 0 for what is no IDE drive */
+    struct device *fw_cfg;            /* NULL without firmware */
+    struct device *vga;               /* or NULL */
     struct device *ide, *dma;
     struct device *fdc;                                    /* NULL without floppy drives */
     struct irq_line fpu_error;                             /* interrupt 13 */

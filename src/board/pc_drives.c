@@ -25,14 +25,15 @@ static bool is_ide(const struct vm_config *c, const struct drive_config *d)
 }
 
 /* Put a drive into the first free place of `order`. */
-static int place(struct ide_config *ide, const uint8_t order[IDE_DRIVES], enum ide_kind kind,
-                 struct block *medium, struct err *e)
+static int place(struct pc *pc, unsigned drive, struct ide_config *ide,
+                 const uint8_t order[IDE_DRIVES], enum ide_kind kind, struct err *e)
 {
     for (unsigned i = 0; i < IDE_DRIVES; i++) {
         unsigned n = order[i];
         if (ide->drive[n].kind == IDE_ABSENT) {
             ide->drive[n].kind = kind;
-            ide->drive[n].medium = medium;
+            ide->drive[n].medium = pc->vm->drive[drive];
+            pc->ide_place[drive] = (uint8_t)(n + 1);
             return 0;
         }
     }
@@ -54,9 +55,9 @@ static int place_drives(struct pc *pc, struct ide_config *ide, bool cdroms, stru
         if (!is_ide(c, d) || d->cdrom != cdroms)
             continue;
         if (d->cdrom)
-            r = place(ide, cd_order, IDE_CDROM, pc->vm->drive[i], e);
+            r = place(pc, i, ide, cd_order, IDE_CDROM, e);
         else if (pc->vm->drive[i])
-            r = place(ide, disk_order, IDE_DISK, pc->vm->drive[i], e);
+            r = place(pc, i, ide, disk_order, IDE_DISK, e);
         else
             r = err_set(e, EINVAL, "drive-empty", "drive %u: an IDE disk needs an image", i);
     }

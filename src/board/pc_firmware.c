@@ -220,6 +220,8 @@ int pc_firmware_build(struct pc *pc, struct err *e)
     if (r == 0)
         r = tell_choices(pc, e);
     if (r == 0)
+        r = pc_bootorder_tell(pc, e);
+    if (r == 0)
         r = pc_display_rom(pc, e);
     if (r == 0 && pc->vm->config.kernel)
         r = offer_kernel(pc, e);
@@ -232,8 +234,7 @@ static void set_boot_order(struct pc *pc)
 {
     static const uint8_t digit[] = {
         [BOOT_NONE] = 0, [BOOT_FLOPPY] = 1, [BOOT_DISK] = 2, [BOOT_CDROM] = 3};
-    static const enum boot_device usual[VM_MAX_BOOT] = {BOOT_DISK, BOOT_CDROM, BOOT_FLOPPY};
-    const enum boot_device *order = pc->vm->config.boot[0] ? pc->vm->config.boot : usual;
+    const enum boot_device *order = pc_boot_devices(pc);
 
     if (pc->vm->config.kernel) { /* it was named, so it comes first */
         mc146818_set_cmos(pc->rtc, CMOS_BOOT_FIRST, BOOT_ROM);

@@ -14,6 +14,10 @@ int pc_firmware_memory(struct pc *pc, struct i440fx_config *c, struct err *e);
 /* fw_cfg (pc->fw_cfg) and what it tells; nothing without firmware. Later steps of the board may add
  * files, e.g. vgaroms/. */
 int pc_firmware_build(struct pc *pc, struct err *e);
+/* pc_bootorder.c: kinds of drives in the order to try them, ends with BOOT_NONE if there are fewer
+ * than VM_MAX_BOOT; and a file that names each drive. */
+const enum boot_device *pc_boot_devices(const struct pc *pc);
+int pc_bootorder_tell(struct pc *pc, struct err *e);
 /* Devices and processor are freshly reset: set what a battery keeps. Build time and vCPU thread. */
 void pc_firmware_start(struct pc *pc);
 

@@ -39,7 +39,7 @@ struct fuzz {
         uint16_t key;
         uint32_t len;
         uint8_t bytes[MAX_LEN];
-    } item[ITEMS];
+    } item[2 + ITEMS]; /* the first two are the device's own */
     unsigned items;
     uint32_t key;
     uint64_t at;
@@ -152,10 +152,9 @@ static uint32_t a_length(struct fuzz *f)
     }
 }
 
-/* Not the device's own items 0 and 1, which the model lacks. */
 static uint32_t a_key(struct fuzz *f)
 {
-    return below(f, 8) ? f->item[below(f, f->items)].key : 2 + below(f, 0xfffe);
+    return below(f, 8) ? f->item[below(f, f->items)].key : below(f, 0x10000);
 }
 
 static void store(struct fuzz *f, uint64_t gpa, const void *p, size_t n)
@@ -258,8 +257,12 @@ static void build(struct fuzz *f)
     h = (struct dev_host){f->mem, NULL, f->pio, f->clock, &f->log};
     f->d = fw_cfg_new(&h, NULL);
     memset(f->memory, 0, sizeof f->memory);
-    f->items = 1 + below(f, ITEMS);
-    for (unsigned i = 0; i < f->items; i++) {
+    f->item[0].key = FW_CFG_SIGNATURE, f->item[0].len = 4;
+    memcpy(f->item[0].bytes, "QEMU", 4);
+    f->item[1].key = FW_CFG_ID, f->item[1].len = 4;
+    memcpy(f->item[1].bytes, (uint8_t[4]){3}, 4);
+    f->items = 3 + below(f, ITEMS);
+    for (unsigned i = 2; i < f->items; i++) {
         f->item[i].key = (uint16_t)(0x100 + 37 * i + below(f, 30));
         f->item[i].len = below(f, 3) ? below(f, 200) : below(f, MAX_LEN);
         for (uint32_t n = 0; n < f->item[i].len; n++)
