@@ -30,6 +30,12 @@ step "getting the guest for the boot tests"
 "$top/tools/guest.sh" >/dev/null
 # From here on a boot test without its guest is a failure, not a skip.
 export RING3_REQUIRE_GUEST=1
+if [ $slow = yes ]; then
+    step "getting the systems for the slow boot tests"
+    "$top/tools/setup.sh" systems
+    "$top/tools/systems.sh" >/dev/null
+    export RING3_REQUIRE_SYSTEMS=1
+fi
 root=$(build_root)
 step "building: release"
 build_release -Dtests=enabled

@@ -4,6 +4,7 @@
 A Guest owns the process and a temporary directory; leaving the `with` block ends and removes both.
 Everything that the guest printed stays in `output` and is shown when a check fails.
 """
+import codecs
 import os
 import re
 import select
@@ -97,26 +98,29 @@ class Guest:
     goes to the guest's /bin beside a script; `modules` and `add` as initramfs() has them. `tty` puts
     stdin and stdout on a terminal of its own; otherwise stdin is empty and stdout a pipe. What to
     start is Debian's kernel unless `start` is given: a list of a kernel or an image and its options,
-    which then need no initramfs. `drives` are values of --drive. `restore` is a snapshot to go on
-    from."""
+    which then need no initramfs. `disks` are values of --disk. `restore` is a
+    snapshot to go on from. `command` replaces all of this."""
 
     def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, program=None,
-                 tty=False, modules='', add=(), drives=(), start=None, restore=None):
+                 tty=False, modules='', add=(), disks=(), start=None, restore=None,
+                 command=None):
         self.output = ''
         self.stderr = ''
         self.seen = 0
+        self.decoder = codecs.getincrementaldecoder('utf-8')('replace')
         self.folder = tempfile.mkdtemp(prefix='ring3-boot.')
         self.tty = tty
-        if start is None and restore is None:
+        if restore is not None:
+            command = [ring3, 'restore', *options, restore]
+        if start is None and command is None:
             initrd = initramfs(os.path.join(self.folder, 'initramfs.gz'), script, program, modules,
                                add)
             start = ['--initrd', initrd, '--append', append, guest_files() + '/vmlinuz']
-        command = [ring3, 'run', '-m', memory, *options]
-        for drive in drives:
-            command += ['--drive', drive]
-        command += start or []
-        if restore is not None:
-            command = [ring3, 'restore', *options, restore]
+        if command is None:
+            command = [ring3, 'run', '-m', memory, *options]
+            for disk in disks:
+                command += ['--disk', disk]
+            command += start
         self.errors = open(os.path.join(self.folder, 'stderr'), 'w+', encoding='utf-8')
         self.began = time.monotonic()
         if tty:
@@ -157,7 +161,7 @@ class Guest:
             data = os.read(self.fd, 65536)
         except OSError:
             return False
-        self.output += data.decode('utf-8', 'replace').replace('\r', '')
+        self.output += self.decoder.decode(data).replace('\r', '')
         return bool(data)
 
     def wait_for(self, pattern, seconds=180):
