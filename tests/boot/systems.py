@@ -160,8 +160,8 @@ def healthy(m):
     expect('/dev/' in m.shell('findmnt -n -o SOURCE /'), 'no root file system')
     # 32 MiB through the page cache to the disk and back.
     m.shell('openssl version 2>/dev/null || true')
-    before = m.shell('head -c 32M /dev/urandom > /root/big; sync; sha256sum < /root/big')
-    after = m.shell('echo 3 > /proc/sys/vm/drop_caches; sha256sum < /root/big')
+    before = m.shell('head -c 32M /dev/urandom > /var/tmp/big; sync; sha256sum < /var/tmp/big')
+    after = m.shell('echo 3 > /proc/sys/vm/drop_caches; sha256sum < /var/tmp/big')
     expect(before == after, f'the disk gives back {after}, not {before}')
     expect(len(before.strip()) == 67, 'no digest')
     # Packages as dpkg remembers them, from all over the disk.
@@ -323,8 +323,8 @@ def debian_apt(model='virtio'):
             print(f'64 MiB in {time.monotonic() - began:.1f} s')
             # The other way: the guest serves one file over a port that the host forwards. Debian's
             # perl-base has sockets.
-            m.shell('printf "%s\\n" "' + SERVE + '" > /root/serve.pl')
-            m.type('perl /root/serve.pl &\r')
+            m.shell('printf "%s\\n" "' + SERVE + '" > /var/tmp/serve.pl')
+            m.type('perl /var/tmp/serve.pl &\r')
             m.wait_for(PROMPT, 30)
             expect(download(forward) == archive.sums['ring3-test-0'],
                    'the file came wrong out of the guest')
@@ -416,10 +416,33 @@ def memtest():
         memtest_runs(m)
 
 
+def on_screen(rows, seconds, **machine):
+    """A row of text after the other comes on the text screen; then ring3 ends."""
+    if QEMU:
+        skip('nothing here reads the text screen of QEMU')
+    options = []
+    for row in rows:
+        options += ['--expect-screen', row]
+    with Machine(options=options, **machine) as m:
+        m.wait_exit(0, seconds)
+
+
 def memtest_cd():
-    """The same from its CD."""
-    with Machine(memory='32M', cdrom=system('memtest') + '/memtest.iso') as m:
-        memtest_runs(m)
+    """The same from its CD, on the text screen."""
+    on_screen([r'Memtest86\+', r'Pass +1\d%.*', r'Errors: 0'], 600, memory='32M',
+              cdrom=system('memtest') + '/memtest.iso')
+
+
+def installer_screen():
+    """The installer on the text screen: the same question as a dialog in a frame."""
+    files = system('installer')
+    on_screen([r'Select a language', r'English'], BOOT, kernel=files + '/linux',
+              initrd=files + '/initrd.gz', append='vga=normal fb=false priority=critical quiet')
+
+
+def invaders():
+    """A multiboot game of another century on the text screen."""
+    on_screen([r'(?i)invaders'], 60, memory='32M', kernel=system('invaders') + '/invaders')
 
 
 def memtest_runs(m):
@@ -457,7 +480,7 @@ def hdt():
 CASES = {f.__name__: f for f in
          (debian_virtio, debian_ide, debian_bios_ide, debian_bios_virtio, debian_button, debian_apt,
           debian_apt_e1000, installer, installer_cd, grub_floppy, grub_cd, memtest, memtest_cd, ipxe,
-          ipxe_cd, hdt)}
+          ipxe_cd, hdt, installer_screen, invaders)}
 
 
 def main():
