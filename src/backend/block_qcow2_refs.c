@@ -67,6 +67,25 @@ static void set_count(struct qcow2 *q, struct qcow2_table *t, uint64_t cluster, 
                       q->h.refcount_order < 3 ? 1 : 1u << q->h.refcount_order >> 3);
 }
 
+static void forget_metadata(struct qcow2 *q, uint64_t cluster)
+{
+    /* Open addressing: take it out and put what follows in its row back. */
+    struct qcow2_set *s = &q->metadata;
+    if (!qcow2_set_has(s, cluster))
+        return;
+    uint64_t i = (cluster + 1) * UINT64_C(0x9e3779b97f4a7c15) & (s->slots - 1);
+    while (s->slot[i] != cluster + 1)
+        i = (i + 1) & (s->slots - 1);
+    s->slot[i] = 0;
+    s->count--;
+    for (i = (i + 1) & (s->slots - 1); s->slot[i]; i = (i + 1) & (s->slots - 1)) {
+        uint64_t key = s->slot[i];
+        s->slot[i] = 0;
+        s->count--;
+        qcow2_set_add(s, key - 1);
+    }
+}
+
 /* ---- taking ---------------------------------------------------------------------------------- */
 
 static void took(struct qcow2 *q, uint64_t end)
@@ -87,8 +106,10 @@ static int new_block(struct qcow2 *q, uint64_t cluster)
         return r;
     struct qcow2_table *t =
         qcow2_cache_get(&q->refs_cache, q->file, cluster << q->h.cluster_bits, true, &r);
-    if (!t)
+    if (!t) {
+        forget_metadata(q, cluster);
         return r;
+    }
     qcow2_cache_dirty(&q->refs_cache, t, 0, q->cluster_bytes);
     set_count(q, t, cluster, 1);
     qcow2_array_set(&q->refs, (uint32_t)(cluster >> q->refs_bits), cluster << q->h.cluster_bits);
@@ -173,6 +194,8 @@ static int grow_table(struct qcow2 *q)
     if (r == 0)
         r = switch_table(q, a.offset, (uint32_t)clusters);
     if (r < 0) {
+        for (uint64_t i = 0; i < blocks + clusters; i++)
+            forget_metadata(q, start + i);
         free(a.entry);
         free(a.dirty);
         return r;
@@ -276,25 +299,6 @@ static int lower(struct qcow2 *q, uint64_t cluster)
     }
     set_count(q, t, cluster, count - 1);
     return count == 1;
-}
-
-static void forget_metadata(struct qcow2 *q, uint64_t cluster)
-{
-    /* Open addressing: take it out and put what follows in its row back. */
-    struct qcow2_set *s = &q->metadata;
-    if (!qcow2_set_has(s, cluster))
-        return;
-    uint64_t i = (cluster + 1) * UINT64_C(0x9e3779b97f4a7c15) & (s->slots - 1);
-    while (s->slot[i] != cluster + 1)
-        i = (i + 1) & (s->slots - 1);
-    s->slot[i] = 0;
-    s->count--;
-    for (i = (i + 1) & (s->slots - 1); s->slot[i]; i = (i + 1) & (s->slots - 1)) {
-        uint64_t key = s->slot[i];
-        s->slot[i] = 0;
-        s->count--;
-        qcow2_set_add(s, key - 1);
-    }
 }
 
 void qcow2_untake(struct qcow2 *q, uint64_t offset, uint64_t clusters)

@@ -9,9 +9,9 @@
 
 static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
-    "       ring3 doctor | machines | version | restore | snapshot | help [TOPIC]\n"
+    "       ring3 image | snapshot | restore | doctor | machines | version | help\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy. TOPIC: debugging, disks, screen, snapshots, virtio, translator.\n"
+    "CD or floppy. TOPIC: debugging, disks, images, screen, snapshots, virtio, translator.\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE, --append STRING    initial RAM disk; kernel command line\n"
     "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
@@ -36,7 +36,7 @@ static const char disks[] =
     "Disks, CDs and floppies of `ring3 run`, at most 8 in all:\n"
     "  --disk FILE[,WORD...]   a disk; words:\n"
     "      if=virtio, if=ide     how the guest sees it\n"
-    "      format=raw|qcow2      what FILE is; else its name in .qcow2 says so, or not\n"
+    "      format=raw|qcow2      what FILE is; by its name without (.qcow2)\n"
     "      ro                    the guest cannot write to it\n"
     "      snapshot              writes are thrown away at the end\n"
     "      unsafe                what the guest flushes may be lost in a power loss\n"
@@ -65,6 +65,16 @@ static const char debugging[] =
     "  there are any the guest is interpreted. `monitor help` lists ring3's commands.\n"
     "  --trace EVENTS    on stderr: exits,exceptions,io,irq,blocks,firmware\n"
     "  --stats[=json]    numbers about the run on stderr at the end\n";
+
+static const char images[] =
+    "Disk images; formats are raw and qcow2, by -f, -O or the name (.qcow2):\n"
+    "  ring3 image create FILE SIZE        an empty disk; SIZE as for -m: 20G, 512M\n"
+    "  ring3 image create -b BACKING [-F FORMAT] FILE.qcow2\n"
+    "                                      one that holds what differs from BACKING\n"
+    "  ring3 image info FILE               format, sizes, backing file\n"
+    "  ring3 image convert FILE NEWFILE    copy; FILE may be an NBD server\n"
+    "  ring3 image check [--repair] FILE   look through a qcow2 image\n"
+    "No command overwrites a file that is there.";
 
 static const char snapshots[] =
     "A snapshot is a whole running machine in a file:\n"
@@ -133,7 +143,7 @@ static const char virtio[] =
 static const struct topic {
     const char *name, *text;
 } topics[] = {
-    {"debugging", debugging}, {"disks", disks},           {"screen", screen},
+    {"debugging", debugging}, {"disks", disks},           {"images", images}, {"screen", screen},
     {"snapshots", snapshots}, {"translator", translator}, {"virtio", virtio},
 };
 

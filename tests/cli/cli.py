@@ -32,7 +32,7 @@ def check(condition, *what):
 
 
 def ring3(*args, do=None, **more):
-    command = [RING3, *args]
+    command = [os.path.abspath(RING3), *args]
     if do:
         command += ['--append', 'do=' + do, GUEST]
     more.setdefault('stdin', subprocess.DEVNULL)
@@ -300,6 +300,50 @@ def drives():
         shutil.copy(GUEST, kernel)
         r = ring3('run', kernel)
         check(r.stdout.startswith(GREETING) and b'[image]' not in r.stderr, r)
+
+
+def image():
+    """Disk images are made, copied, checked, repaired; nothing is overwritten."""
+    with tempfile.TemporaryDirectory() as folder:
+        def run(code, *args, identifier=None):
+            r = ring3('image', *args, cwd=folder)
+            check(r.returncode == code, args, r)
+            check(not identifier or identifier.encode() in r.stderr, args, r.stderr)
+            return r.stdout.decode()
+        random = os.urandom(300000) + bytes(700000) + os.urandom(48576)
+        with open(os.path.join(folder, 'a.img'), 'wb') as f:
+            f.write(random)
+        run(0, 'convert', 'a.img', 'a.qcow2')
+        check('none leaked' in run(0, 'check', 'a.qcow2'))
+        text = run(0, 'info', 'a.qcow2')
+        check('1048576 bytes' in text and 'qcow2' in text, text)
+        check(os.path.getsize(os.path.join(folder, 'a.qcow2')) < 800000)
+        run(0, 'create', '-b', 'a.qcow2', 'b.qcow2')
+        check('a.qcow2 (qcow2)' in run(0, 'info', 'b.qcow2'))
+        run(0, 'convert', 'b.qcow2', 'b.img')
+        with open(os.path.join(folder, 'b.img'), 'rb') as f:
+            check(f.read() == random, 'the bytes differ')
+        run(0, 'create', 'c.img', '3M')
+        check(os.path.getsize(os.path.join(folder, 'c.img')) == 3 << 20)
+        run(0, 'create', '-f', 'qcow2', 'd', '1G')
+        check('1024.0 MiB' in run(0, 'info', '-f', 'qcow2', 'd'))
+        run(125, 'create', 'c.img', '3M', identifier='disk-exists')
+        run(125, 'convert', 'a.img', 'c.img', identifier='disk-exists')
+        run(125, 'create', 'e.img', identifier='bad-usage')
+        run(125, 'create', 'e.img', '0', identifier='image-size')
+        run(125, 'create', '-b', 'a.img', 'e.img', identifier='bad-option')
+        run(127, 'create', '-b', 'none.img', 'e.qcow2', identifier='disk-missing')
+        run(127, 'info', 'none.img', identifier='disk-missing')
+        run(125, 'info', '-f', 'vdi', 'a.img', identifier='bad-option')
+        run(125, 'check', 'a.img', identifier='image-format')
+        run(125, identifier='bad-usage')
+        check(not os.path.exists(os.path.join(folder, 'e.qcow2')))
+        with open(os.path.join(folder, 'a.qcow2'), 'r+b') as f:
+            f.seek(2 * 65536 + 8)
+            f.write(b'\0\0')  # a refcount
+        run(125, 'check', 'a.qcow2', identifier='image-damaged')
+        check('none leaked' in run(0, 'check', '--repair', 'a.qcow2'))
+        run(0, 'check', 'a.qcow2')
 
 
 def commands():

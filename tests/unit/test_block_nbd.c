@@ -3,13 +3,14 @@
 #include "block_rig.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define BYTES (8 * MIB)
 
 static bool have_qemu;
 
-/* A server of disk.qcow2 on the socket "nbd" of the test's directory; 0 when it listens. */
+/* A server of disk.qcow2 on the socket "nbd" of the test's directory. It ends with the test. */
 static pid_t start_server(const char *option)
 {
     char file[128], socket[128];
@@ -19,6 +20,7 @@ static pid_t start_server(const char *option)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         execlp("qemu-nbd", "qemu-nbd", "-t", "-f", "qcow2", "-k", socket, option, file, NULL);
         _exit(127);
     }
@@ -38,7 +40,14 @@ static struct block *try_open(bool read_only, struct err *e)
     static char uri[160];
     snprintf(uri, sizeof uri, "nbd+unix:///?socket=%s", rig_path("nbd"));
     struct block_config c = {.file = uri, .read_only = read_only};
-    return block_open(&c, e);
+    struct block *b = NULL;
+    for (int i = 0; !b && i < 5000; i++) { /* the socket is there before the server listens */
+        b = block_open(&c, e);
+        if (b || strcmp(e->id, "nbd-failed") != 0 || access(rig_path("nbd"), F_OK) < 0)
+            break;
+        usleep(1000);
+    }
+    return b;
 }
 
 static struct block *must_open(bool read_only)
@@ -97,6 +106,7 @@ static void server_that_goes_away_gives_errors(void **state)
     assert_int_equal(rig_io(b, BLOCK_FLUSH, 0, NULL, 0), -EIO);
     block_free(b);
     struct err e = {0};
+    unlink(rig_path("nbd"));
     assert_null(try_open(false, &e));
     assert_string_equal(e.id, "nbd-failed");
 }

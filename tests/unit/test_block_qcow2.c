@@ -4,6 +4,7 @@
 #include "block_rig.h"
 
 #include "backend/qcow2.h"
+#include "mem_disk.h"
 
 static bool have_qemu;
 
@@ -478,6 +479,60 @@ static void dirty_images_are_counted_anew(void **state)
     free(p);
 }
 
+/* The host's disk is full: errors for those who write, an image in order, and nothing is lost of
+ * what was there. Later there is room again. */
+static void full_host_harms_nothing(void **state)
+{
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        struct err e;
+        struct qcow2_report report;
+        struct qcow2_create c = {.bytes = 2 * MIB,
+                                 .cluster_bits = seed % 2 ? 9 : 12,
+                                 .refcount_order = seed % 2 ? 6 : 4}; /* the table must grow */
+        struct qcow2_open o = {0};
+        struct disk *file = mem_disk("full", NULL, 0, 8 * MIB);
+        struct mem_disk *m = mem_of(file);
+        assert_int_equal(qcow2_create(file, &c, &e), 0);
+        struct disk *d = qcow2_open(file, &o, &e);
+        assert_non_null(d);
+        uint64_t random = seed * 1234567, failed = 0, sector[64], again[64];
+        uint32_t *held = calloc(4096, sizeof *held);
+        struct iovec v;
+        for (uint32_t n = 1; n < 3000; n++) {
+            if (n == 1000) {
+                m->budget = rig_random(&random) % (seed % 2 ? 12000 : 100000);
+                if (seed % 2) /* it gets full when the refcount table must grow */
+                    qcow2_of(d)->free_hint = 64 * 64 - 8;
+            } else if (n == 2000)
+                m->budget = UINT64_MAX;
+            uint64_t at = rig_random(&random) % 4096;
+            for (unsigned i = 0; i < 64; i++)
+                sector[i] = n;
+            if (d->ops->write(d, at * 512, 512, span_of(&v, sector, 512)) == 0)
+                held[at] = n;
+            else
+                failed++, held[at] = UINT32_MAX; /* anything */
+            if (rig_random(&random) % 16 == 0)
+                failed += d->ops->flush(d) < 0;
+        }
+        assert_true(failed > 0);
+        for (uint64_t at = 0; at < 4096; at++) {
+            assert_int_equal(d->ops->read(d, at * 512, 512, span_of(&v, again, 512)), 0);
+            if (held[at] != UINT32_MAX)
+                assert_int_equal(again[0], held[at]);
+        }
+        pthread_mutex_lock(&qcow2_of(d)->lock);
+        assert_int_equal(qcow2_settle(qcow2_of(d)), 0);
+        pthread_mutex_unlock(&qcow2_of(d)->lock);
+        assert_int_equal(qcow2_check(qcow2_of(d), false, &report, &e), 0);
+        if (report.errors || report.leaks)
+            fail_msg("%lu errors, %lu leaks: %s", (unsigned long)report.errors,
+                     (unsigned long)report.leaks, report.first);
+        free(held);
+        disk_free(d);
+    }
+}
+
 int main(void)
 {
     have_qemu = system("qemu-img --version >/dev/null 2>&1") == 0;
@@ -500,6 +555,7 @@ int main(void)
         cmocka_unit_test(free_metadata_are_not_taken),
         cmocka_unit_test(cut_off_images_give_errors),
         cmocka_unit_test(dirty_images_are_counted_anew),
+        cmocka_unit_test(full_host_harms_nothing),
     };
     return cmocka_run_group_tests(tests, rig_enter, rig_leave);
 }
