@@ -176,6 +176,10 @@ int snapshot_save(struct vm *vm, const char *path, const struct snapshot_progres
     if (!vm->vcpu->isa->state)
         return err_set(e, ENOSYS, "snapshot-isa", "there are no snapshots of %s processors",
                        vm->vcpu->isa->name);
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(e, EINVAL, "snapshot-write",
+                       "%s is no file, so it cannot be replaced by one", path);
     if ((size_t)snprintf(s.temporary, sizeof s.temporary, "%s.XXXXXX", path) >= sizeof s.temporary)
         return err_set(e, ENAMETOOLONG, "snapshot-write", "the snapshot's name is too long");
     s.out.fd = mkostemp(s.temporary, O_CLOEXEC);

@@ -3,6 +3,8 @@
 #include "snapshot_rig.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "isa/x86/trap.h"
@@ -411,6 +413,30 @@ static void what_cannot_be_written_leaves_nothing_behind(void **state)
     assert_int_equal(snapshot_save(&a, "/nonexistent/x.snap", NULL, &e), -ENOENT);
     assert_string_equal(e.id, "snapshot-write");
     assert_int_equal(snapshot_save(&a, "/dev/full/x.snap", NULL, &e), -ENOTDIR);
+    assert_int_equal(snapshot_save(&a, "/dev/null", NULL, &e), -EINVAL);
+    assert_int_equal(snapshot_save(&a, "/tmp", NULL, &e), -EINVAL);
+
+    /* No room: the old file stays, and nothing is left beside it. */
+    char folder[] = "/tmp/ring3-test-full.XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/x", folder);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(write(fd, "old", 3), 3);
+    close(fd);
+    struct rlimit limit, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){4096, limit.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int r = snapshot_save(&a, path, NULL, &e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(r, -EFBIG);
+    assert_string_equal(e.id, "snapshot-write");
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 3);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0); /* it is empty */
     vm_resume(&a);
     vm_free(&a);
     machine_files_remove(&files);
