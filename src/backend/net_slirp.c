@@ -15,7 +15,7 @@
  * and little has to be kept. libslirp does not scale windows, so a connection has 64 KiB under
  * way at most. Time is the host's monotonic clock, not the guest's.
  *
- * Left out: fragmented IPv4 datagrams from the guest, guest-to-host command forwards, SMB, saving
+ * Left out: guest-to-host command forwards, SMB, saving
  * connections in snapshots (they drop). */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "net_port.h"
+#include "net_reassemble.h"
 #include "net_slirp.h"
 
 #define SENT_BYTES   (1 * MIB)
@@ -58,6 +59,7 @@ struct slirp_net {
 
     /* The rest: loop thread only. */
     struct frame_list feeding;
+    struct reassembly fragments;
     struct slirp_timer *timers;
     int epoll_fd, timer_fd;
     bool blocked;     /* the card has no buffers */
@@ -222,13 +224,6 @@ static uint32_t fill(struct slirp_net *s)
     return wait_ms;
 }
 
-/* A part of an IPv4 datagram. libslirp 4.7.0 can be made to write beyond its buffers by fragments
- * that fit badly, so it gets none. */
-static bool is_fragment(const uint8_t *frame, size_t n)
-{
-    return n >= 22 && frame[12] == 0x08 && frame[13] == 0x00 && ((frame[20] & 0x3f) || frame[21]);
-}
-
 static void feed(struct slirp_net *s)
 {
     const uint8_t *frame;
@@ -239,8 +234,11 @@ static void feed(struct slirp_net *s)
     s->sent = empty;
     pthread_mutex_unlock(&s->lock);
     while ((frame = frame_list_first(&s->feeding, &n))) {
-        if (!is_fragment(frame, n))
-            slirp_input(s->slirp, frame, (int)n);
+        const uint8_t *whole = frame;
+        if (net_is_fragment(frame, n))
+            whole = net_reassemble(&s->fragments, frame, n, &n);
+        if (whole)
+            slirp_input(s->slirp, whole, (int)n);
         frame_list_drop(&s->feeding);
     }
 }
@@ -367,6 +365,7 @@ static void slirp_net_free(struct netdev *base)
     net_port_close(&s->port);
     frame_list_free(&s->sent);
     frame_list_free(&s->feeding);
+    net_reassembly_free(&s->fragments);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

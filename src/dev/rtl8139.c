@@ -6,6 +6,11 @@
  * 256 bytes of registers, in ports (BAR 0) and in memory (BAR 1), read and written in any size. A
  * table has those that can be written, with what happens then; all else reads as it was left.
  *
+ * Linux' 8139cp can be interrupted between ending its poll and enabling the receive interrupt; it
+ * then enables that with the next poll already asked for, and its handler neither does anything nor
+ * clears the cause. On real machines a few instructions run between two interrupts, so that the
+ * poll comes. Here MUTE_READS reads of ISR that change nothing hold the pin down for MUTE_NS.
+ *
  * Left out: the timer interrupt, wake-up, write protection of the configuration bytes, early
  * receive and transmit, the bits of physical tests; the link is always up at 100 Mb/s. Sent frames
  * under loopback are lost. */
@@ -17,8 +22,10 @@
 
 #include "ring3/net_offload.h"
 
-#define TIMER_HZ 33000000u
-#define BYTES    256u
+#define TIMER_HZ   33000000u
+#define BYTES      256u
+#define MUTE_READS 200
+#define MUTE_NS    (100 * 1000)
 
 enum { EE_EEM_PROGRAM = 0x80, EE_CS = 8, EE_SK = 4, EE_DI = 2, EE_DO = 1 };
 enum { BMCR_RESET = 0x8000, BMCR_RESTART = 0x0200 };
@@ -28,7 +35,30 @@ enum { BMCR_RESET = 0x8000, BMCR_RESTART = 0x0200 };
 
 static void update_line(struct rtl8139 *s)
 {
-    nic_pin(&s->counts, &s->pci, (rtl_get16(s, R_ISR) & rtl_get16(s, R_IMR)) != 0);
+    bool wanted = rtl_get16(s, R_ISR) & rtl_get16(s, R_IMR);
+    nic_pin(&s->counts, &s->pci, wanted && s->mute_ns == TIMER_NEVER);
+}
+
+/* ISR was read. */
+static void count_isr_read(struct rtl8139 *s)
+{
+    if (!(rtl_get16(s, R_ISR) & rtl_get16(s, R_IMR)) || ++s->isr_reads < MUTE_READS)
+        return;
+    s->isr_reads = 0;
+    s->mute_ns = clock_now_ns(s->h.clock) + MUTE_NS;
+    timer_set(&s->mute_timer, s->mute_ns);
+    update_line(s);
+}
+
+static void unmute(void *opaque)
+{
+    struct rtl8139 *s = opaque;
+    pthread_mutex_lock(&s->lock);
+    if (s->mute_ns <= clock_now_ns(s->h.clock)) {
+        s->mute_ns = TIMER_NEVER;
+        update_line(s);
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 void rtl_cause(struct rtl8139 *s, unsigned causes)
@@ -116,6 +146,9 @@ static void soft_reset(struct rtl8139 *s)
     rtl_put32(s, R_RDSAR, 0);
     rtl_put32(s, R_RDSAR + 4, 0);
     s->rx_news = 0;
+    s->isr_reads = 0;
+    s->mute_ns = TIMER_NEVER;
+    timer_set(&s->mute_timer, TIMER_NEVER);
     s->timer_base_ns = clock_now_ns(s->h.clock);
     rtl_cp_reset(s);
     timer_set(&s->tx_timer, TIMER_NEVER);
@@ -162,11 +195,14 @@ static void cr_write(struct rtl8139 *s, unsigned at, uint32_t value)
 static void imr_write(struct rtl8139 *s, unsigned at, uint32_t value)
 {
     rtl_put16(s, R_IMR, value);
+    s->isr_reads = 0;
     update_line(s);
 }
 
 static void isr_write(struct rtl8139 *s, unsigned at, uint32_t value)
 {
+    if (rtl_get16(s, R_ISR) & value)
+        s->isr_reads = 0;
     rtl_put16(s, R_ISR, rtl_get16(s, R_ISR) & ~value);
     update_line(s);
 }
@@ -333,6 +369,8 @@ static uint64_t reg_read(void *opaque, uint64_t offset, unsigned size)
     s->counts.accesses++;
     for (unsigned i = 0; i < size; i++)
         value |= (uint64_t)read_byte(s, (unsigned)offset + i) << 8 * i;
+    if (offset <= R_ISR && offset + size > R_ISR)
+        count_isr_read(s);
     pthread_mutex_unlock(&s->lock);
     return value;
 }
@@ -379,6 +417,7 @@ static void restored(struct device *d)
     s->tx_index[1] %= 64;
     s->rx_index %= 64;
     timer_set(&s->tx_timer, s->tx_at_ns);
+    timer_set(&s->mute_timer, s->mute_ns);
     update_line(s);
     pthread_mutex_unlock(&s->lock);
     netdev_resume(s->net);
@@ -388,6 +427,7 @@ static void release(struct device *d)
 {
     struct rtl8139 *s = container_of(d, struct rtl8139, dev);
     timer_set(&s->tx_timer, TIMER_NEVER);
+    timer_set(&s->mute_timer, TIMER_NEVER);
     pci_remove(&s->pci);
     if (s->net)
         s->net->client = (struct netdev_client){0};
@@ -409,6 +449,8 @@ static const struct state_field state[] = {
     STATE(struct rtl8139, ee.bits),
     STATE(struct rtl8139, starved),
     STATE(struct rtl8139, rx_news),
+    STATE(struct rtl8139, isr_reads),
+    STATE(struct rtl8139, mute_ns),
     STATE(struct rtl8139, timer_base_ns),
     STATE(struct rtl8139, sent),
     STATE(struct rtl8139, received),
@@ -470,6 +512,7 @@ static struct device *make(const struct nic_wiring *w, bool c_plus, struct err *
     memcpy(s->mac, w->mac, sizeof s->mac);
     pthread_mutex_init(&s->lock, NULL);
     timer_init(&s->tx_timer, s->h.clock, rtl_cp_timer, s);
+    timer_init(&s->mute_timer, s->h.clock, unmute, s);
     fill_eeprom(s);
     describe(s);
     if (pci_add(w->pci, &s->pci, w->slot, 0, e) < 0) {

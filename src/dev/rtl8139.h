@@ -67,7 +67,7 @@ struct rtl8139 {
     struct dev_host h;
     struct netdev *net;
     struct log_limit limit;
-    struct timer tx_timer;
+    struct timer tx_timer, mute_timer;
     bool c_plus; /* the chip knows C+ mode */
     uint8_t mac[6];
     uint16_t eeprom[EEPROM93_WORDS];
@@ -77,6 +77,8 @@ struct rtl8139 {
     uint8_t reg[256];
     struct eeprom93 ee;
     uint8_t master, starved, rx_news;
+    uint16_t isr_reads;     /* since a cause or the mask changed, with the pin up */
+    uint64_t mute_ns;       /* the pin stays down until then; TIMER_NEVER: it does not */
     uint64_t timer_base_ns; /* when TCTR was 0 */
     uint64_t sent, received;
 

@@ -159,6 +159,33 @@ static void large_segments_are_taken_whole(void **state)
     net_rig_free(r);
 }
 
+/* libslirp is never shown fragments (net_reassemble.c), and yet large datagrams arrive. */
+static void fragmented_datagrams_arrive(void **state)
+{
+    struct net_rig *r = net_rig_new("user");
+    unsigned port;
+    int server = local_socket(SOCK_DGRAM, &port);
+    static uint8_t f[6000], part[FRAME_ROOM], data[4000], got[5000];
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 3);
+    size_t n = udp_frame(f, GUEST_IP, 5000, HOST_IP, port, data, sizeof data);
+    for (size_t at = 0; at < n - L4_AT; at += 1480) {
+        size_t len = n - L4_AT - at < 1480 ? n - L4_AT - at : 1480;
+        memcpy(part, f, L4_AT);
+        memcpy(part + L4_AT, f + L4_AT + at, len);
+        uint8_t *ip = part + IP_AT;
+        put16(ip + 2, (unsigned)(20 + len));
+        put16(ip + 6, (unsigned)(at / 8) | (at + len < n - L4_AT ? 0x2000 : 0));
+        put16(ip + 10, 0);
+        put16(ip + 10, fold16(sum16(ip, 20, 0)));
+        net_rig_send(r, part, L4_AT + len);
+    }
+    assert_int_equal(recv(server, got, sizeof got, 0), sizeof data);
+    assert_memory_equal(got, data, sizeof data);
+    close(server);
+    net_rig_free(r);
+}
+
 static void udp_both_ways(void **state)
 {
     struct net_rig *r = net_rig_new("user");
@@ -346,6 +373,7 @@ int main(void)
         cmocka_unit_test(guest_connects_to_a_server_of_the_host),
         cmocka_unit_test(large_segments_are_taken_whole),
         cmocka_unit_test(udp_both_ways),
+        cmocka_unit_test(fragmented_datagrams_arrive),
         cmocka_unit_test(forwards_lead_into_the_guest),
         cmocka_unit_test(a_restricted_guest_reaches_nothing),
         cmocka_unit_test(used_ports_are_reported),

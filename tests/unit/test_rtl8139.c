@@ -322,6 +322,28 @@ static void cp_mode_runs_out_of_buffers(void **state)
     nic_rig_free(b);
 }
 
+/* A driver that reads its cause for ever and clears nothing gets a pause. */
+static void interrupt_storms_pause(void **state)
+{
+    struct nic_rig *b = new_card();
+    start_cp(b);
+    nic_receive(b, frame_for_us, 100);
+    nic_batch_end(b);
+    assert_string_equal(rig_trace(b->r), "+0 ");
+    for (unsigned i = 0; i < 1000; i++)
+        nic_read(b, R_ISR, 2);
+    assert_string_equal(rig_trace(b->r), "-0 ");
+    rig_advance(b->r, NS_PER_SEC / 1000);
+    assert_string_equal(rig_trace(b->r), "+0 ");
+    for (unsigned i = 0; i < 1000; i++) { /* one that does its work does not */
+        nic_read(b, R_ISR, 2);
+        nic_write(b, R_IMR, 2, 0);
+        nic_write(b, R_IMR, 2, ISR_ROK);
+    }
+    assert_int_equal(b->r->level[0], 1);
+    nic_rig_free(b);
+}
+
 static void counters_are_dumped(void **state)
 {
     struct nic_rig *b = new_card();
@@ -447,6 +469,7 @@ int main(void)
         cmocka_unit_test(cp_mode_sends),
         cmocka_unit_test(cp_mode_offloads),
         cmocka_unit_test(cp_mode_runs_out_of_buffers),
+        cmocka_unit_test(interrupt_storms_pause),
         cmocka_unit_test(counters_are_dumped),
         cmocka_unit_test(bad_addresses),
         cmocka_unit_test(bad_descriptors),
