@@ -239,6 +239,19 @@ static bool card_is_full(struct stream_net *s)
     return frame_list_first(&s->port.waiting, &n) != NULL;
 }
 
+/* One piece of input. False: there is none now, or the connection is gone. */
+static bool read_piece(struct stream_net *s)
+{
+    ssize_t n = recv(s->fd, s->input + s->input_len, INPUT_BYTES - s->input_len, MSG_DONTWAIT);
+    if (n > 0)
+        s->input_len += (size_t)n;
+    else if (n == 0)
+        lost(s, "the far side closed it");
+    else if (errno != EAGAIN && errno != EINTR)
+        lost(s, strerror(errno));
+    return n > 0;
+}
+
 /* False: the connection is gone. */
 static bool read_frames(struct stream_net *s)
 {
@@ -247,17 +260,10 @@ static bool read_frames(struct stream_net *s)
             lost(s, "the far side sent a frame longer than any; is it a network socket?");
             return false;
         }
-        if (card_is_full(s))
-            break;
-        ssize_t n = recv(s->fd, s->input + s->input_len, INPUT_BYTES - s->input_len, MSG_DONTWAIT);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            break;
-        if (n <= 0) {
-            lost(s, n < 0 ? strerror(errno) : "the far side closed it");
-            return false;
-        }
-        s->input_len += (size_t)n;
+        if (card_is_full(s) || !read_piece(s))
+            return s->connected;
     }
+    net_port_kick(&s->port); /* the last piece waits */
     return true;
 }
 

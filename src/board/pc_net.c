@@ -14,6 +14,7 @@ static const struct model {
     {"e1000", e1000_new},
     {"rtl8139", rtl8139_new},
     {"rtl8139c", rtl8139c_new},
+    {"ne2k", ne2k_new},
 };
 
 static int add_nic(struct pc *pc, unsigned n, struct err *e)

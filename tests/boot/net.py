@@ -26,7 +26,9 @@ RING3 = sys.argv[1]
 ENGINE, _, DBT = sys.argv[2].partition(':')
 ENGINES = ['--engine', ENGINE, *(['--dbt', DBT] if DBT else [])]
 MODEL = sys.argv[4] if len(sys.argv) > 4 else 'e1000'
-BYTES = 3_000_000 if ENGINE == 'interp' else 12_000_000
+BYTES = 12_000_000
+if ENGINE == 'interp' or MODEL == 'ne2k':  # which moves four bytes at a time
+    BYTES = 2_000_000
 
 # What --net calls it, and the modules that drive it.
 CARDS = {
