@@ -4,8 +4,10 @@
 
     firmware.py RING3 ENGINE
 
-Floppy, IDE and virtio disks and a CD (El Torito without emulation) are made here; each case is a row: options,
-and which of them must start. Needs the Debian package seabios and nothing else.
+Floppy, IDE and virtio disks and a CD (El Torito without emulation) are made here; each case is a row:
+options, and which of them must start. Then boot sectors that restart the machine in every way that
+a PC has, that ask the BIOS to switch it off, and that use its services for memory and disks. Needs
+the Debian package seabios and nothing else.
 """
 import os
 import struct
@@ -18,9 +20,38 @@ FLOPPY, IDE, VIRTIO, CD, SECOND = 1, 2, 3, 4, 5
 NOTHING = 124  # --timeout
 
 
-def sector(code):
+def leave(code):
     """mov $code, %al; out %al, $0xf4; hlt"""
-    return struct.pack('<BBBBB', 0xb0, code, 0xe6, 0xf4, 0xf4).ljust(510, b'\0') + b'\x55\xaa'
+    return bytes([0xb0, code, 0xe6, 0xf4, 0xf4])
+
+
+def boot_sector(text):
+    return text.ljust(510, b'\0') + b'\x55\xaa'
+
+
+def sector(code):
+    return boot_sector(leave(code))
+
+
+def restarter(reset):
+    """Restart by `reset` once: byte 0x7f of CMOS memory tells the second start from the first."""
+    first = bytes.fromhex('b07f e670 b05a e671') + reset + leave(99)
+    return boot_sector(bytes.fromhex('b07f e670 e471 3c5a') + bytes([0x74, len(first)]) + first +
+                       leave(7))
+
+
+RESETS = {
+    'port 0xcf9': 'baf90c b006 ee f4',
+    'port 0x92': 'e492 0c01 e692 f4',
+    'keyboard controller': 'b0fe e664 f4',
+    'jump to the reset vector': 'eaf0ff00f0',
+}
+# APM: connect, version 1.2, all devices off.
+POWER_OFF = 'b80153 31db cd15 b80e53 31db b90201 cd15 b80753 bb0100 b90300 cd15 f4'
+# INT 15h E801h says of 16 MiB that more than 14 are between 1 and 16 MiB; INT 13h reads the second
+# sector behind the first, where code 8 is. Anything wrong leaves with 98.
+SERVICES = ('31c0 8ed8 8ec0 b801e8 cd15 721a 3d003b 7215 b80102 b90200 ba8000 bb007e cd13 7205 '
+            'ea007e0000') + leave(98).hex()
 
 
 def disc(code):
@@ -72,20 +103,35 @@ CASES = [
 ]
 
 
+def start(folder, what, options, want):
+    """One run; returns 1 if it did not end as it should, else 0."""
+    command = [RING3, 'run', '--engine', ENGINE, '-m', '16M', '--net', 'none',
+               '--timeout', '2s' if want == NOTHING else '60s', *options]
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False)
+    if done.returncode == want and (want != NOTHING or b'No bootable' in done.stdout):
+        return 0
+    print(f'FAIL: {what}: {done.returncode}, not {want}\n'
+          f'{done.stdout.decode(errors="replace")}{done.stderr.decode()}')
+    return 1
+
+
 def main():
     failed = 0
     with tempfile.TemporaryDirectory(prefix='ring3-firmware.') as folder:
         images(folder)
         for options, want in CASES:
-            command = [RING3, 'run', '--engine', ENGINE, '-m', '16M', '--net', 'none',
-                       '--timeout', '2s' if want == NOTHING else '60s', *options]
-            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-            if done.returncode != want or (want == NOTHING and b'No bootable' not in done.stdout):
-                failed += 1
-                print(f'FAIL: {" ".join(options)}: {done.returncode}, not {want}\n'
-                      f'{done.stdout.decode(errors="replace")}{done.stderr.decode()}')
-    print(f'{len(CASES) - failed} passed, {failed} failed')
+            failed += start(folder, ' '.join(options), options, want)
+        more = [(way, restarter(bytes.fromhex(code)), ['--reboot'], 7)
+                for way, code in RESETS.items()]
+        more += [('without --reboot', restarter(bytes.fromhex(RESETS['port 0x92'])), [], 122),
+                 ('power off by APM', boot_sector(bytes.fromhex(POWER_OFF)), [], 0),
+                 ('services', boot_sector(bytes.fromhex(SERVICES)) + leave(8), [], 8)]
+        for what, text, options, want in more:
+            with open(os.path.join(folder, 'disk.img'), 'wb') as f:
+                f.write(text.ljust(1 << 20, b'\0'))
+            failed += start(folder, what, options + ['disk.img'], want)
+    print(f'{len(CASES) + len(more) - failed} passed, {failed} failed')
     return 1 if failed else 0
 
 
