@@ -28,6 +28,10 @@ int chardev_stdio_start(struct chardev *c, struct loop *l, struct err *e);
 /* Stop or continue to read input (a terminal that belongs to another process group). Loop thread,
  * after chardev_stdio_start. */
 void chardev_stdio_listen(struct chardev *c, bool on);
+/* Give what is typed to fn instead of the guest, until it is NULL. Ctrl-a keys stay commands. Loop
+ * thread. */
+void chardev_stdio_divert(struct chardev *c, void (*fn)(void *opaque, const uint8_t *p, size_t n),
+                          void *opaque);
 /* After the loop has ended: write out what is left, giving up when nothing moved for patience_ms.
  * Returns how many bytes could not be written. */
 size_t chardev_stdio_finish(struct chardev *c, int patience_ms);

@@ -60,6 +60,8 @@ struct stdio_char {
     uint8_t in[IN_BYTES];
     uint64_t in_put, in_taken;
     bool escape_seen, eof, deaf;
+    void (*divert)(void *opaque, const uint8_t *p, size_t n); /* takes input, or NULL */
+    void *divert_opaque;
     bool in_always_ready; /* a regular file: epoll refuses it */
 };
 
@@ -216,7 +218,9 @@ static void accept_byte(struct stdio_char *s, uint8_t byte)
         s->escape_seen = true;
         return;
     }
-    if (s->in_put - s->in_taken < IN_BYTES)
+    if (s->divert)
+        s->divert(s->divert_opaque, &byte, 1);
+    else if (s->in_put - s->in_taken < IN_BYTES)
         s->in[s->in_put++ % IN_BYTES] = byte;
 }
 
@@ -387,6 +391,14 @@ void chardev_stdio_listen(struct chardev *c, bool on)
     s->deaf = !on;
     watch_input(s);
     kick(s);
+}
+
+void chardev_stdio_divert(struct chardev *c, void (*fn)(void *opaque, const uint8_t *p, size_t n),
+                          void *opaque)
+{
+    struct stdio_char *s = container_of(c, struct stdio_char, base);
+    s->divert = fn;
+    s->divert_opaque = opaque;
 }
 
 size_t chardev_stdio_finish(struct chardev *c, int patience_ms)

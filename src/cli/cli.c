@@ -14,10 +14,10 @@ static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", cmd_run},         {"restore", cmd_run},       {"snapshot", cmd_snapshot},
-    {"image", cmd_image},     {"doctor", cmd_doctor},     {"machines", cmd_machines},
-    {"version", cmd_version}, {"help", cmd_help},         {"--help", cmd_help},
-    {"-h", cmd_help},         {"--version", cmd_version},
+    {"run", cmd_run},           {"restore", cmd_run},     {"snapshot", cmd_snapshot},
+    {"image", cmd_image},       {"stat", cmd_stat},       {"doctor", cmd_doctor},
+    {"machines", cmd_machines}, {"version", cmd_version}, {"help", cmd_help},
+    {"--help", cmd_help},       {"-h", cmd_help},         {"--version", cmd_version},
 };
 
 static int exit_code_for(int errnum)

@@ -87,6 +87,7 @@ int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], stru
 int cmd_run(int argc, char **argv); /* and restore */
 int cmd_snapshot(int argc, char **argv);
 int cmd_image(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_machines(int argc, char **argv);
 int cmd_version(int argc, char **argv);

@@ -9,9 +9,9 @@
 
 static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
-    "       ring3 image | snapshot | restore | doctor | machines | version | help\n"
+    "       ring3 image|snapshot|restore|stat|doctor|machines|version|help\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy. TOPIC: debugging, disks, images, screen, snapshots, virtio, translator.\n"
+    "CD or floppy. TOPIC: debugging disks images screen snapshots virtio translator\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE, --append STRING    initial RAM disk; kernel command line\n"
     "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
@@ -27,7 +27,7 @@ static const char overview[] =
     "  --stats[=json]    numbers about the run on stderr at the end\n"
     "  --trace EVENTS    on stderr: exits,exceptions,io,irq,blocks,firmware\n"
     "  --dbt LIST, --cache SIZE    the translator; see `ring3 help translator`\n"
-    "On a terminal Ctrl-a x quits, s prints statistics, a sends Ctrl-a, h is help.\n"
+    "On a terminal Ctrl-a x quits, c is the monitor, s statistics, h help.\n"
     "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
     "121 --fail-on, 122 reset, 123 unsupported operation, 124 timeout, 125 ring3\n"
     "failed or was killed, 126 host lacks something, 127 file not found.";
@@ -55,16 +55,20 @@ static const char disks[] =
 
 static const char debugging[] =
     "Looking into a running guest:\n"
-    "  --gdb PORT|HOST:PORT|unix:PATH    let gdb connect; one at a time, to a stopped\n"
-    "                    guest; -s is --gdb 1234\n"
+    "  --gdb PORT|HOST:PORT|unix:PATH    let gdb connect, one at a time;\n"
+    "                    the guest stops then; -s is --gdb 1234\n"
     "  --stopped, -S     the guest waits for gdb before its first instruction\n"
     "In gdb:             target remote :1234\n"
     "  Addresses are linear: in real mode $pc and $sp have the segment's base added,\n"
-    "  $ip_offset and $sp_offset are without. `set architecture i8086` for such code.\n"
+    "  $ip_offset and $sp_offset do not. `set architecture i8086` suits such code.\n"
     "  Breakpoints and watchpoints are kept in the processor, not in memory; while\n"
-    "  there are any the guest is interpreted. `monitor help` lists ring3's commands.\n"
+    "  there are any the guest is interpreted. `monitor help` lists more commands.\n"
     "  --trace EVENTS    on stderr: exits,exceptions,io,irq,blocks,firmware\n"
-    "  --stats[=json]    numbers about the run on stderr at the end\n";
+    "  --stats[=json]    numbers about the run on stderr at the end\n"
+    "Ctrl-a c on the terminal is the monitor: registers, mappings, devices, memory,\n"
+    "screen, balloon, reset; its `help` lists commands. The same ones come by\n"
+    "  --control SOCKET, where `ring3 stat [--json] [--interval 1s] [--count N] SOCKET`\n"
+    "  shows what the guest does per second\n";
 
 static const char images[] =
     "Disk images; formats are raw and qcow2, by -f, -O or the name (.qcow2):\n"
@@ -83,13 +87,13 @@ static const char snapshots[] =
     "  ring3 restore [OPTIONS] FILE      the machine goes on from there\n"
     "On a terminal Ctrl-a w writes ring3-DATE.snap into the working directory.\n"
     "\n"
-    "Options of restore are those of run that do not describe the machine: --control,\n"
-    "--timeout, --expect, --fail-on, --reboot, --engine, --stats, --trace, --dbt and\n"
+    "Options of restore are those of run that do not describe the machine:\n"
+    "--control, --timeout, --expect, --fail-on, --reboot, --engine, --stats, --trace, --dbt and\n"
     "--cache; and\n"
     "  --force           although a disk image is not what it was then\n"
     "\n"
-    "Contents of disk images are not in the snapshot, but what a guest wrote to a disk\n"
-    "with the word snapshot is. Network connections of the guest break.\n"
+    "Contents of disk images are not in the snapshot, but what a guest wrote to a\n"
+    "disk with the word snapshot is. Network connections of the guest break.\n"
     "\n"
     "Commands on the socket are lines of JSON, such as\n"
     "  {\"command\": \"snapshot\", \"args\": [\"/tmp/x.snap\"]}\n"

@@ -22,6 +22,7 @@
 
 #include "board/boards.h"
 #include "cli/match.h"
+#include "cli/monitor.h"
 #include "cli/screen.h"
 #include "control/control.h"
 #include "debug/gdb.h"
@@ -47,6 +48,8 @@ struct run {
     int null_fd;           /* /dev/null, for a console that the screen takes the place of, or -1 */
     struct control *control;
     struct gdb *gdb;
+    struct monitor monitor;
+    bool in_monitor;
     struct snapshot *snapshot; /* restored from; has strings of the configuration */
     struct term term;
     struct crash crash;
@@ -119,10 +122,46 @@ static void write_snapshot(struct run *r)
     json_decref(call.result);
 }
 
+static void on_typed(void *opaque, const uint8_t *p, size_t n)
+{
+    struct run *r = opaque;
+    monitor_input(&r->monitor, p, n);
+}
+
+static void leave_monitor(void *opaque)
+{
+    struct run *r = opaque;
+    r->in_monitor = false;
+    chardev_stdio_divert(r->vm.console, NULL, NULL);
+    fputs("\r\n", stderr);
+}
+
+/* Ctrl-a c: there and back */
+static void toggle_monitor(struct run *r)
+{
+    if (r->options.screen.display == SCREEN_TEXT) {
+        log_line(&r->log, LOG_INFO, "monitor",
+                 "the monitor has no place on a terminal that shows the guest's screen; use "
+                 "--control");
+        return;
+    }
+    if (r->in_monitor) {
+        leave_monitor(r);
+        return;
+    }
+    r->in_monitor = true;
+    r->monitor = (struct monitor){run_command, leave_monitor, r, stderr, "", 0};
+    chardev_stdio_divert(r->vm.console, on_typed, r);
+    monitor_enter(&r->monitor);
+}
+
 static void on_command(void *opaque, char key)
 {
     struct run *r = opaque;
     switch (key) {
+    case 'c':
+        toggle_monitor(r);
+        break;
     case 'x':
         vm_stop(&r->vm, 0, "user-quit", "ended with Ctrl-a x");
         break;
@@ -135,9 +174,8 @@ static void on_command(void *opaque, char key)
         break;
     case 'h':
         log_line(&r->log, LOG_INFO, "keys",
-                 "Ctrl-a x: quit, Ctrl-a s: statistics, Ctrl-a w: write a snapshot, Ctrl-a a: send "
-                 "Ctrl-a, "
-                 "Ctrl-a h: this help");
+                 "Ctrl-a x: quit, Ctrl-a c: monitor, Ctrl-a s: statistics, Ctrl-a w: write a "
+                 "snapshot, Ctrl-a a: send Ctrl-a, Ctrl-a h: this help");
         break;
     }
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "control/control.h"
+#include "control/commands.h"
 #include "debug/stats.h"
 #include "ring3/snapshot.h"
 #include "vm/run.h"
@@ -128,6 +128,16 @@ const struct control_command control_commands[] = {
     {"snapshot", "FILE", "write the whole machine to FILE, for `ring3 restore`", 1, 1,
      cmd_snapshot},
     {"power-button", "", "press the power button; systems then shut down", 0, 0, cmd_power_button},
+    {"info", "[TOPIC]", "a look into the machine; \"info\" lists topics", 0, 2, control_info},
+    {"x", "ADDRESS [BYTES]", "memory at a linear address", 1, 2, control_dump_linear},
+    {"xp", "ADDRESS [BYTES]", "memory at a guest-physical address", 1, 2, control_dump_physical},
+    {"screen", "", "the screen as text", 0, 0, control_screen},
+    {"screenshot", "FILE", "the screen as a PNG file", 1, 1, control_screenshot},
+    {"type", "TEXT", "type at the keyboard, as --type does", 1, 15, control_type},
+    {"balloon", "[MIB]", "have the guest do without MIB of memory; or how it is", 0, 1,
+     control_balloon},
+    {"reset", "", "press the reset button", 0, 0, control_reset},
+    {"nmi", "", "a non-maskable interrupt", 0, 0, control_nmi},
     {"stats", "", "what the guest did, in numbers", 0, 0, cmd_stats},
     {"stop", "", "cut the guest's power: ring3 ends with exit code 0", 0, 0, cmd_quit},
     {"quit", "[CODE]", "the same, with this exit code", 0, 1, cmd_quit},

@@ -499,6 +499,46 @@ def terminal_keys():
     check(code == 0 and '[keys]' in error and 'instructions' in error, code, error)
 
 
+def terminal_monitor():
+    t = Terminal(do='e')
+    t.wait_for(b'guest\r+\n')
+    t.type(b'\x01cinfo regx\x7fisters\rxp 0x100000 12\rinfo irq\rinfo device com1\rinfo block\r'
+           b'info nothing\rx 1 9999999\rfrobnicate\rinfo tlb\rscreen\rhelp\rjunk\x15exit\r')
+    t.type(b'zq')  # to the guest again
+    code, error = t.finish()
+    check(code == 0, code, error)
+    for word in ('(ring3) ', 'eip=', '00100000  ', 'i8259', 'ioapic', 'lapic', 'ns16550', 'no info about',
+                 'bytes below 4 GiB', 'there is no command "frobnicate"', '00000000-',
+                 'this machine has no screen', 'power-button'):
+        check(word in error, word, 'missing in', error)
+
+
+def stat():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'c')
+        guest = subprocess.Popen([RING3, 'run', '--control', path, '--append', 'do=i', GUEST],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        end = time.monotonic() + LIMIT
+        while not os.path.exists(path):
+            check(time.monotonic() < end, 'no socket')
+            time.sleep(0.02)
+        try:
+            r = ring3('stat', '--json', '--interval', '100ms', '--count', '2', path)
+            check(r.returncode == 0, r)
+            first, second = (json.loads(line) for line in r.stdout.splitlines())
+            check(second['exit_halt'] > first['exit_halt'], first, second)
+            r = ring3('stat', '--interval', '200ms', '--count', '1', path)
+            check(r.returncode == 0 and b'exit_halt' in r.stdout and b'guest busy' in r.stdout, r)
+        finally:
+            guest.terminate()
+            guest.wait(LIMIT)
+        r = ring3('stat', '--count', '1', path)
+        check(r.returncode == 127 and b'[control-socket]' in r.stderr, r)
+    for bad in (['stat'], ['stat', 'a', 'b'], ['stat', '--count', 'x', 'a'], ['stat', '--what', 'a'],
+                ['stat', '--interval', '0', 'a']):
+        check(ring3(*bad).returncode == 125, bad)
+
+
 def terminal_after_signals():
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         t = Terminal(do='p')
