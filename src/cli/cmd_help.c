@@ -67,8 +67,8 @@ static const char debugging[] =
     "  --stats[=json]    numbers about the run on stderr at the end\n"
     "Ctrl-a c on the terminal is the monitor: registers, mappings, devices, memory,\n"
     "screen, balloon, reset; its `help` lists commands. The same ones come by\n"
-    "  --control SOCKET, where `ring3 stat [--json] [--interval 1s] [--count N] SOCKET`\n"
-    "  shows what the guest does per second\n";
+    "  --control SOCKET; `ring3 stat [--json] [--interval 1s] [--count N] SOCKET`\n"
+    "                    shows what the guest does per second\n";
 
 static const char images[] =
     "Disk images; formats are raw and qcow2, by -f, -O or the name (.qcow2):\n"
@@ -88,8 +88,8 @@ static const char snapshots[] =
     "On a terminal Ctrl-a w writes ring3-DATE.snap into the working directory.\n"
     "\n"
     "Options of restore are those of run that do not describe the machine:\n"
-    "--control, --timeout, --expect, --fail-on, --reboot, --engine, --stats, --trace, --dbt and\n"
-    "--cache; and\n"
+    "--control, --timeout, --expect, --fail-on, --reboot, --engine, --stats, --trace, --dbt\n"
+    "and --cache; and\n"
     "  --force           although a disk image is not what it was then\n"
     "\n"
     "Contents of disk images are not in the snapshot, but what a guest wrote to a\n"
