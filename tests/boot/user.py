@@ -90,7 +90,28 @@ def intruder_finds():
     expect('lar' in wrong and 'str' in wrong, 'the leaks were not noticed')
 
 
-CASES = {f.__name__: f for f in (intruder, intruder_native, intruder_finds)}
+def debugger():
+    """Single steps, breakpoints, watchpoints, 16-bit code, ports, many processes."""
+    lines = [text for text in run_in_guest() if not re.match(r'\[ *\d+\.', text)]
+    wrong = difference(expected('debugger'), lines)
+    expect(not wrong, 'not as the manual says:\n' + wrong)
+
+
+def debugger_native():
+    """The program's idea of what is right is this host's, too."""
+    try:
+        done = subprocess.run([PROGRAM], stdout=subprocess.PIPE, check=False,
+                              universal_newlines=True)
+    except OSError as why:
+        print(f'the host does not run 32-bit programs: {why}')
+        sys.exit(harness.SKIP)
+    print(done.stdout)
+    expect(done.returncode == 0 and 'WRONG' not in done.stdout and
+           done.stdout.endswith('debugger: done\n'), 'the host says otherwise')
+
+
+CASES = {f.__name__: f for f in (intruder, intruder_native, intruder_finds, debugger,
+                                 debugger_native)}
 
 
 def main():
