@@ -222,6 +222,8 @@ int pc_firmware_build(struct pc *pc, struct err *e)
     if (r == 0)
         r = pc_bootorder_tell(pc, e);
     if (r == 0)
+        r = pc_smbios_tell(pc, e);
+    if (r == 0)
         r = pc_display_rom(pc, e);
     if (r == 0 && pc->vm->config.kernel)
         r = offer_kernel(pc, e);

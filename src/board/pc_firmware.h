@@ -18,6 +18,7 @@ int pc_firmware_build(struct pc *pc, struct err *e);
  * than VM_MAX_BOOT; and a file that names each drive. */
 const enum boot_device *pc_boot_devices(const struct pc *pc);
 int pc_bootorder_tell(struct pc *pc, struct err *e);
+int pc_smbios_tell(struct pc *pc, struct err *e); /* pc_smbios.c */
 /* Devices and processor are freshly reset: set what a battery keeps. Build time and vCPU thread. */
 void pc_firmware_start(struct pc *pc);
 

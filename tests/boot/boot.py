@@ -292,7 +292,7 @@ def firmware_kernel():
 
 def firmware_memory():
     """It has the memory that the BIOS left of 2 GiB, and the machine restarts."""
-    script = 'dmesg | grep -E "e820|SMBIOS|PCI BIOS"; reboot -f\n'
+    script = 'dmesg | grep -E "e820|SMBIOS|DMI|PCI BIOS"; reboot -f\n'
     with Guest(RING3, memory='2G', script=script, append=APPEND.replace(' quiet', ''),
                options=['--firmware', '--reboot', '--expect', 'init r[u]nning', '--expect',
                         'init r[u]nning']) as guest:
@@ -300,7 +300,7 @@ def firmware_memory():
         for said in ('mem 0x0000000000000000-0x000000000009fbff\\] usable',
                      'mem 0x0000000000100000-0x000000007fff[0-9a-f]+\\] usable',
                      'mem 0x00000000fffc0000-0x00000000ffffffff\\] reserved',
-                     'SMBIOS 2', 'PCI BIOS revision'):
+                     'SMBIOS 2', 'DMI: ring3 ring3 pc, BIOS unknown', 'PCI BIOS revision'):
             expect(re.search(said, guest.output), f'the kernel did not say "{said}"')
         expect(len(re.findall('SeaBIOS', guest.output)) == 2, 'the BIOS did not start twice')
 
