@@ -144,7 +144,8 @@ def main():
             for _ in range(arguments.rounds):
                 one_round(machines, samples)
         except vms.Broken as e:
-            sys.exit(f'disk: {e}')
+            tails = '\n'.join(m.tail.decode('utf-8', 'replace') for m in machines if m.process)
+            sys.exit(f'disk: {e}; the guest said last:\n{tails}')
         finally:
             for machine in machines:
                 machine.stop()

@@ -45,10 +45,12 @@ static int pic_ack(void *opaque)
     return i8259_ack(pc->pic);
 }
 
-static void end_of_interrupt(void *opaque, uint8_t vector)
+static void end_of_interrupt(void *opaque, int vector)
 {
     struct pc *pc = opaque;
-    ioapic_eoi(pc->ioapic, vector);
+    if (vector >= 0)
+        ioapic_eoi(pc->ioapic, (uint8_t)vector);
+    hpet_catch_up(pc->hpet);
 }
 
 static void irq_both(void *opaque, unsigned n, int level)

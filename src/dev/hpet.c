@@ -6,6 +6,9 @@
  * interrupt enabled. In legacy replacement mode timer 0 drives the classic interrupt 0 and timer 1
  * interrupt 8, whose own chips are then cut off.
  *
+ * When the host is late, periods that have passed are owed: their interrupts follow at an eighth of
+ * the period, since kernels count them while they look whether interrupts work at all.
+ *
  * Left out: FSB (MSI) delivery; comparators 1 and 2 are one-shot. A comparator set to a value the
  * counter has passed waits until the counter comes round, as the specification has it. */
 #include "ring3/devices/hpet.h"
@@ -18,6 +21,7 @@
 #define HPET_BYTES   0x400u
 #define TICK_NS      10u
 #define TICK_FS      (TICK_NS * 1000000u)
+#define OWED_MAX     50u
 #define TIMER_OFFSET 0x100u
 #define TIMER_STEP   0x20u
 
@@ -57,8 +61,10 @@ struct hpet {
     uint32_t timer_config[HPET_TIMERS];
     uint64_t value[HPET_TIMERS]; /* comparators */
     uint64_t period[HPET_TIMERS];
-    uint8_t legacy_level[2];   /* of the chips' own outputs: interrupts 0 and 8 */
-    uint8_t high[HPET_TIMERS]; /* level interrupts that are up */
+    uint64_t owed[HPET_TIMERS];      /* interrupts of periodic timers that are overdue */
+    uint64_t makeup_ns[HPET_TIMERS]; /* time of the next of them; valid while owed */
+    uint8_t legacy_level[2];         /* of the chips' own outputs: interrupts 0 and 8 */
+    uint8_t high[HPET_TIMERS];       /* level interrupts that are up */
 };
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -83,6 +89,13 @@ static uint64_t distance(const struct hpet *s, unsigned n, uint64_t now)
     return ticks ? ticks : mask;
 }
 
+/* Has the counter gone past the comparator, rather than not reached it yet? */
+static bool passed(const struct hpet *s, unsigned n, uint64_t now)
+{
+    uint64_t mask = s->timer_config[n] & TIMER_32 ? UINT32_MAX : UINT64_MAX;
+    return ((now - s->value[n]) & mask) < mask / 2;
+}
+
 /* lock held. */
 static void arm(struct hpet *s, unsigned n)
 {
@@ -92,6 +105,8 @@ static void arm(struct hpet *s, unsigned n)
         uint64_t at = now - s->counter + ticks; /* ticks since started_ns */
         if (ticks < INT64_MAX / TICK_NS && at < INT64_MAX / TICK_NS)
             deadline = s->started_ns + at * TICK_NS;
+        if (s->owed[n] && s->makeup_ns[n] < deadline)
+            deadline = s->makeup_ns[n];
     }
     timer_set(&s->unit[n].timer, deadline);
 }
@@ -139,21 +154,44 @@ static void lower(struct hpet *s, unsigned n)
     s->high[n] = 0;
 }
 
+/* lock held. One interrupt, if one is due, or owed and `soon` or its time has come. */
+static void run_timer(struct hpet *s, unsigned n, bool soon)
+{
+    uint64_t now = counter(s), mask = s->timer_config[n] & TIMER_32 ? UINT32_MAX : UINT64_MAX;
+    uint64_t late = (now - s->value[n]) & mask, now_ns = clock_now_ns(s->h.clock);
+    bool on = (s->config & CONFIG_ENABLE) && (s->timer_config[n] & TIMER_INTERRUPT);
+    bool due = on && passed(s, n, now);
+    if (due && is_periodic(s, n) && s->period[n]) {
+        uint64_t missed = late / s->period[n];
+        s->value[n] = (s->value[n] + (missed + 1) * s->period[n]) & mask;
+        s->owed[n] = missed < OWED_MAX - s->owed[n] ? s->owed[n] + missed : OWED_MAX;
+    } else if (s->owed[n] && (soon || now_ns >= s->makeup_ns[n])) {
+        s->owed[n]--;
+        due = on;
+    }
+    if (due) {
+        s->makeup_ns[n] = now_ns + s->period[n] * TICK_NS / 8;
+        fire(s, n);
+    }
+    arm(s, n);
+}
+
 static void timer_due(void *opaque)
 {
     struct comparator *c = opaque;
     struct hpet *s = c->hpet;
-    unsigned n = (unsigned)(c - s->unit);
     pthread_mutex_lock(&s->lock);
-    uint64_t now = counter(s), mask = s->timer_config[n] & TIMER_32 ? UINT32_MAX : UINT64_MAX;
-    uint64_t late = (now - s->value[n]) & mask;
-    bool due =
-        (s->config & CONFIG_ENABLE) && (s->timer_config[n] & TIMER_INTERRUPT) && late < mask / 2;
-    if (due && is_periodic(s, n) && s->period[n])
-        s->value[n] = (s->value[n] + (late / s->period[n] + 1) * s->period[n]) & mask;
-    if (due)
-        fire(s, n);
-    arm(s, n);
+    run_timer(s, (unsigned)(c - s->unit), false);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void hpet_catch_up(struct device *d)
+{
+    struct hpet *s = container_of(d, struct hpet, dev);
+    pthread_mutex_lock(&s->lock);
+    if ((s->config & CONFIG_ENABLE) && is_periodic(s, 0) && s->period[0] &&
+        (s->owed[0] || passed(s, 0, counter(s))))
+        run_timer(s, 0, true);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -233,6 +271,7 @@ static void write_config(struct hpet *s, uint32_t value)
     for (unsigned n = 0; n < HPET_TIMERS && value != s->config; n++)
         lower(s, n);
     if (runs != (bool)(value & CONFIG_ENABLE)) {
+        memset(s->owed, 0, sizeof s->owed);
         s->counter = now;
         s->started_ns = clock_now_ns(s->h.clock);
     }
@@ -249,6 +288,7 @@ static void write_comparator(struct hpet *s, unsigned n, bool high, uint32_t val
         s->value[n] = with_half(s->value[n], high, value);
     if (is_periodic(s, n))
         s->period[n] = with_half(s->period[n], high, value);
+    s->owed[n] = 0;
     if (s->timer_config[n] & TIMER_32) {
         s->value[n] &= UINT32_MAX;
         s->period[n] &= UINT32_MAX;
@@ -262,6 +302,7 @@ static void write_timer(struct hpet *s, unsigned n, unsigned at, bool high, uint
 {
     if (at == TIMER_CONFIG && !high) {
         lower(s, n);
+        s->owed[n] = 0;
         s->timer_config[n] = value & TIMER_WRITABLE & ~(n ? TIMER_PERIODIC | TIMER_SET_VALUE : 0u);
         if (s->timer_config[n] & TIMER_32)
             s->value[n] &= UINT32_MAX;
@@ -311,6 +352,7 @@ static void reset(struct device *d)
         s->timer_config[n] = 0;
         s->value[n] = UINT64_MAX;
         s->period[n] = 0;
+        s->owed[n] = 0;
     }
     pthread_mutex_unlock(&s->lock);
 }
@@ -324,6 +366,8 @@ static void restored(struct device *d)
     for (unsigned n = 0; n < HPET_TIMERS; n++)
         if (s->high[n])
             irq_set(line_of(s, n), 1);
+    for (unsigned n = 0; n < HPET_TIMERS; n++)
+        s->owed[n] = s->owed[n] < OWED_MAX ? s->owed[n] : OWED_MAX;
     arm_all(s);
     pthread_mutex_unlock(&s->lock);
 }
@@ -347,6 +391,8 @@ static const struct state_field state[] = {
     STATE_ARRAY(struct hpet, timer_config),
     STATE_ARRAY(struct hpet, value),
     STATE_ARRAY(struct hpet, period),
+    STATE_ARRAY(struct hpet, owed),
+    STATE_ARRAY(struct hpet, makeup_ns),
     STATE_ARRAY(struct hpet, legacy_level),
     STATE_ARRAY(struct hpet, high),
 };

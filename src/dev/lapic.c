@@ -65,7 +65,7 @@ struct lapic {
     struct device dev;
     struct dev_host h;
     struct lapic_wiring w;
-    void (*eoi)(void *opaque, uint8_t vector);
+    void (*eoi)(void *opaque, int vector);
     void *eoi_opaque;
     pthread_mutex_t lock; /* the rest */
     struct timer timer;
@@ -462,8 +462,8 @@ static void mmio_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
         write_register(s, (unsigned)(offset >> 4), (uint32_t)value);
     drive_intr(s);
     pthread_mutex_unlock(&s->lock);
-    if (ended >= 0 && s->eoi)
-        s->eoi(s->eoi_opaque, (uint8_t)ended);
+    if (offset >> 4 == REG_EOI && s->eoi)
+        s->eoi(s->eoi_opaque, ended);
 }
 
 static const struct io_ops ops = {mmio_read, mmio_write, 4, 4};
@@ -534,7 +534,7 @@ bool lapic_write_base(void *lapic, uint64_t value)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-void lapic_set_eoi(struct device *d, void (*eoi)(void *opaque, uint8_t vector), void *opaque)
+void lapic_set_eoi(struct device *d, void (*eoi)(void *opaque, int vector), void *opaque)
 {
     struct lapic *s = container_of(d, struct lapic, dev);
     s->eoi = eoi;

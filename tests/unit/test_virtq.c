@@ -258,10 +258,9 @@ static void giant(struct bench *b)
 }
 static void giant_together(struct bench *b)
 {
-    for (unsigned i = 0; i < 8; i++)
-        gq_desc_at(b->mem, DATA, i, GUEST_ABOVE, GUEST_RAM - GUEST_ABOVE, D_NEXT, i + 1);
-    for (unsigned i = 8; i < 16; i++)
-        gq_desc_at(b->mem, DATA, i, GUEST_ABOVE, GUEST_RAM - GUEST_ABOVE, D_NEXT, i + 1);
+    for (unsigned i = 0; i < 16; i++)
+        gq_desc_at(b->mem, DATA, i, GUEST_ABOVE, GUEST_RAM - GUEST_ABOVE, i < 15 ? D_NEXT : 0,
+                   i + 1);
     gq_desc(&b->g, 0, DATA, 256, D_TABLE, 0);
 }
 static void write_then_read(struct bench *b)

@@ -24,4 +24,8 @@ struct device *hpet_new(const struct dev_host *h, const struct hpet_wiring *w, s
 struct irq_line hpet_irq0_input(struct device *hpet);
 struct irq_line hpet_irq8_input(struct device *hpet);
 
+/* The guest has ended an interrupt: if periods of timer 0 have passed unseen, here is the next.
+ * vCPU thread. */
+void hpet_catch_up(struct device *hpet);
+
 #endif

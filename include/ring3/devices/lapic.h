@@ -42,8 +42,9 @@ struct device *lapic_new(const struct dev_host *h, const struct lapic_wiring *w,
 struct irq_line lapic_lint0(struct device *lapic);
 /* Take a message from an I/O APIC or a device. False: nobody was addressed. Any thread. */
 bool lapic_deliver(struct device *lapic, const struct lapic_message *m);
-/* Called without a lock, on the vCPU thread, when the guest ends a level-triggered interrupt. */
-void lapic_set_eoi(struct device *lapic, void (*eoi)(void *opaque, uint8_t vector), void *opaque);
+/* Called without a lock, on the vCPU thread, when the guest ends an interrupt: the vector of a
+ * level-triggered one, else -1. */
+void lapic_set_eoi(struct device *lapic, void (*eoi)(void *opaque, int vector), void *opaque);
 
 /* The processor's side, on the vCPU thread: `lapic` is the struct device *. */
 int lapic_ack(void *lapic);                         /* an intc.ack */
