@@ -3,7 +3,9 @@
  * out. What is in the host's page cache is read inside submit, without a change of threads.
  *
  * Threads are started when a request finds none idle, up to disk->threads. They take no signals
- * but those of a crash. Left out: merging of neighbouring requests; guests do that themselves. */
+ * but those of a crash. Formats that keep changes in memory are asked to write them some time after
+ * they were made, for guests that never flush. Left out: merging of neighbouring requests; guests
+ * do that themselves. */
 #include "backend/disk.h"
 
 #include <errno.h>
@@ -11,8 +13,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MAX_THREADS 16
+#define SETTLE_NS   (2 * NS_PER_SEC) /* from the first change on */
 
 struct pooled {
     struct block base; /* first */
@@ -25,6 +29,7 @@ struct pooled {
     struct block_request *first, **last; /* waiting */
     unsigned running, idle, waiting;     /* requests; threads; requests */
     bool quit;
+    uint64_t settle_ns; /* monotonic time when changes are to be written; 0: there are none */
     unsigned threads;
     pthread_t thread[MAX_THREADS];
 };
@@ -65,27 +70,64 @@ static struct block_request *take(struct pooled *p)
     return r;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* With p->lock: until there is something to do. */
+static void wait_for_work(struct pooled *p)
+{
+    p->idle++;
+    if (p->settle_ns) {
+        struct timespec t = {(time_t)(p->settle_ns / NS_PER_SEC),
+                             (long)(p->settle_ns % NS_PER_SEC)};
+        pthread_cond_timedwait(&p->work, &p->lock, &t);
+    } else {
+        pthread_cond_wait(&p->work, &p->lock);
+    }
+    p->idle--;
+}
+
+/* With p->lock, which is let go meanwhile: one request, or the writing of what is due. */
+static void work(struct pooled *p)
+{
+    bool settle = p->settle_ns && now_ns() >= p->settle_ns;
+    struct block_request *r = NULL;
+    if (settle) {
+        p->settle_ns = 0;
+        p->running++;
+    } else if (p->first) {
+        r = take(p);
+        if (r->op != BLOCK_READ && r->op != BLOCK_FLUSH && p->disk->ops->settle && !p->settle_ns)
+            p->settle_ns = now_ns() + SETTLE_NS;
+    } else {
+        return; /* woken in vain */
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (settle)
+        p->disk->ops->settle(p->disk);
+    else
+        block_done(&p->base, r, carry_out(p->disk, r));
+    pthread_mutex_lock(&p->lock);
+    p->running--;
+    if (!p->running && !p->first)
+        pthread_cond_broadcast(&p->quiet);
+}
+
 static void *worker(void *opaque)
 {
     struct pooled *p = opaque;
     if (p->thread_start)
         p->thread_start(p->thread_opaque);
     pthread_mutex_lock(&p->lock);
-    for (;;) {
-        while (!p->first && !p->quit) {
-            p->idle++;
-            pthread_cond_wait(&p->work, &p->lock);
-            p->idle--;
-        }
-        if (!p->first)
-            break;
-        struct block_request *r = take(p);
-        pthread_mutex_unlock(&p->lock);
-        block_done(&p->base, r, carry_out(p->disk, r));
-        pthread_mutex_lock(&p->lock);
-        p->running--;
-        if (!p->running && !p->first)
-            pthread_cond_broadcast(&p->quiet);
+    while (p->first || !p->quit) {
+        if (p->first || (p->settle_ns && now_ns() >= p->settle_ns))
+            work(p);
+        else
+            wait_for_work(p);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -188,7 +230,11 @@ struct block *block_from_disk(struct disk *d, const struct block_config *c, stru
     p->thread_start = c->thread_start;
     p->thread_opaque = c->thread_opaque;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->work, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&p->quiet, NULL);
     if (d->threads > MAX_THREADS)
         d->threads = MAX_THREADS;

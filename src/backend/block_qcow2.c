@@ -514,6 +514,14 @@ static int qcow2_flush(struct disk *d)
     return r;
 }
 
+static void qcow2_settle_disk(struct disk *d)
+{
+    struct qcow2 *q = qcow2_of(d);
+    pthread_mutex_lock(&q->lock);
+    qcow2_settle(q);
+    pthread_mutex_unlock(&q->lock);
+}
+
 /* Runs of clusters of one kind, within an L2 table. */
 static int qcow2_changed(struct disk *d, uint64_t offset, uint64_t *len)
 {
@@ -567,6 +575,7 @@ const struct disk_ops qcow2_ops = {
     .write_zeroes = qcow2_write_zeroes,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
+    .settle = qcow2_settle_disk,
     .changed = qcow2_changed,
     .free = qcow2_free,
 };

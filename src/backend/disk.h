@@ -22,6 +22,8 @@ struct disk_ops {
     int (*write_zeroes)(struct disk *d, uint64_t offset, uint64_t len);
     int (*discard)(struct disk *d, uint64_t offset, uint64_t len); /* may do nothing */
     int (*flush)(struct disk *d); /* all writes that have returned survive a power loss */
+    /* Write what is kept in memory only, for guests that do not flush; NULL: nothing is. */
+    void (*settle)(struct disk *d);
     /* Make a file larger or smaller; NULL where it has a fixed size. */
     int (*resize)(struct disk *d, uint64_t bytes);
     /* As block_changed(), of the layer on top; NULL where there are no layers. */

@@ -479,6 +479,28 @@ static void dirty_images_are_counted_anew(void **state)
     free(p);
 }
 
+/* A guest that never flushes: some seconds later its data are in the file all the same. */
+static void changes_are_written_some_time(void **state)
+{
+    uint8_t buf[4096], again[4096];
+    bool there = false;
+    memset(buf, 77, sizeof buf);
+    new_image("w.qcow2", (struct qcow2_create){.bytes = 4 * MIB});
+    struct block *b = open_image("w.qcow2");
+    assert_int_equal(rig_io(b, BLOCK_WRITE, 1 * MIB, buf, sizeof buf), 0);
+    for (int i = 0; i < 600 && !there; i++) {
+        usleep(100000);
+        assert_int_equal(sh("cp w.qcow2 w2.qcow2"), 0); /* as after a crash */
+        struct block *copy = open_image("w2.qcow2");
+        assert_int_equal(rig_io(copy, BLOCK_READ, 1 * MIB, again, sizeof again), 0);
+        there = !memcmp(buf, again, sizeof buf);
+        block_free(copy);
+    }
+    assert_true(there);
+    must_be_clean("w2.qcow2");
+    block_free(b);
+}
+
 /* The host's disk is full: errors for those who write, an image in order, and nothing is lost of
  * what was there. Later there is room again. */
 static void full_host_harms_nothing(void **state)
@@ -555,6 +577,7 @@ int main(void)
         cmocka_unit_test(free_metadata_are_not_taken),
         cmocka_unit_test(cut_off_images_give_errors),
         cmocka_unit_test(dirty_images_are_counted_anew),
+        cmocka_unit_test(changes_are_written_some_time),
         cmocka_unit_test(full_host_harms_nothing),
     };
     return cmocka_run_group_tests(tests, rig_enter, rig_leave);
