@@ -111,7 +111,7 @@ static const char screen[] =
     "  --display none          nobody looks (the default)\n"
     "  --screenshot FILE       at the end, write the screen as PNG, or as text if\n"
     "                          FILE ends in .txt\n"
-    "  --expect-screen REGEX   stop with code 0 once a row of text on it matches\n"
+    "  --expect-screen REGEX   stop with code 0 once a row of its text matches\n"
     "  --type KEYS             type this: ASCII text and keys such as <enter> <esc>\n"
     "                          <up> <f2> <ctrl-alt-del>; <lt> is \"<\"\n"
     "--expect-screen and --type may come many times: each waits for those before it.\n"

@@ -7,6 +7,8 @@
 GUEST is tests/guest/vga.c, whose last word says what it leaves on the screen. CASE is a function
 below; it passes by returning. Exit code 77: skipped, with a reason.
 """
+import fcntl
+import json
 import os
 import pty
 import re
@@ -18,7 +20,6 @@ import sys
 import tempfile
 import termios
 import time
-import fcntl
 import zlib
 
 import rfb
@@ -194,6 +195,43 @@ def library_missing():
         _, errors = p.communicate(timeout=LIMIT)
         check(p.returncode == 126 and b'apt install libvncserver1' in errors, p.returncode, errors)
         check(not os.path.exists(folder + '/socket'), 'the socket was left behind')
+
+
+def commands():
+    """The control socket's commands for the screen; and a snapshot, which goes on with the same
+    screen: plain memory of the window, fonts and registers are in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        p = start('--display', 'none', '--control', folder + '/c', '--type', '')
+        wait_line(p, 'keys:')
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(folder + '/c')
+            file = s.makefile('rw', encoding='utf-8')
+
+            def run(command, *args):
+                file.write(json.dumps({'command': command, 'args': args}) + '\n')
+                file.flush()
+                return json.loads(file.readline())
+
+            screen = run('screen')
+            check(screen['ok'] and screen['result']['screen'].startswith('ring3 vga guest\n'), screen)
+            check(run('screenshot', folder + '/before.png')['ok'], 'no screenshot')
+            check(run('type', 'x', 'y')['ok'], 'not typed')
+            wait_line(p, '^0x2d$')
+            wait_line(p, '^0x39$')
+            wait_line(p, '^0x15$')
+            wait_line(p, '^0x95$')
+            check(run('type', '<nokey>')['error']['id'] == 'bad-keys', 'no such key')
+            check(run('snapshot', folder + '/s')['ok'], 'no snapshot')
+            check(run('type', '<esc>')['ok'], 'not typed')
+            p.communicate(timeout=LIMIT)
+            check(p.returncode == 0, p.returncode)
+        result = subprocess.run([RING3, 'restore', '--timeout', '20s', '--screenshot',
+                                 folder + '/after.png', '--expect-screen', '^ring3 vga guest$',
+                                 '--type', '<f2>a<esc>', folder + '/s'], stdin=subprocess.DEVNULL,
+                                capture_output=True, timeout=LIMIT, check=False)
+        check(result.returncode == 0, result.stdout, result.stderr)
+        check(b'0x1e\n0x9e\n0x1\n' in result.stdout.replace(b'\r', b''), result.stdout)
+        check(read_png(folder + '/before.png') == read_png(folder + '/after.png'), 'another screen')
 
 
 # ---- a terminal -----------------------------------------------------------------------------------
