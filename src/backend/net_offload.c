@@ -94,7 +94,7 @@ bool net_checksum(uint8_t *frame, size_t n, size_t start, size_t end, size_t at)
 static uint32_t pseudo_sum(const uint8_t *ip, bool ipv6, unsigned protocol, size_t len)
 {
     uint32_t sum = ipv6 ? net_sum(ip + 8, 32, 0) : net_sum(ip + 12, 8, 0);
-    return net_sum(NULL, 0, sum + protocol + (uint32_t)len);
+    return fold((uint64_t)sum + protocol + len);
 }
 
 static bool sensible(const struct net_tso *t, size_t n)

@@ -6,7 +6,7 @@
 
 #define DATA 3000
 
-static uint8_t content[DATA];
+static uint8_t content[DATA + 4000];
 
 /* Bytes [at, at+len) of the datagram `id` as a fragment. */
 static size_t fragment(uint8_t *f, unsigned id, size_t at, size_t len, bool more)
