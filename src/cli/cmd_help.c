@@ -11,7 +11,7 @@ static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
     "       ring3 image|snapshot|restore|stat|doctor|machines|version|help\n"
     "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy. TOPIC: debugging disks images screen snapshots virtio translator\n"
+    "CD or floppy. TOPIC: debugging disks images network screen snapshots virtio\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE, --append STRING    initial RAM disk; kernel command line\n"
     "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
@@ -22,11 +22,11 @@ static const char overview[] =
     "  --fail-on REGEX   stop with code 121 once a line of output matches\n"
     "  --reboot          let a guest that resets restart (else exit code 122)\n"
     "  --engine NAME     how to run guest code: auto (default) or see `ring3 doctor`\n"
-    "  --board NAME      machine to be; see `ring3 machines`\n"
-    "  --clock KIND      guest time: real, or virtual (10 ns an instruction)\n"
+    "  --net user|stream|tap|none[,...]    network cards; see help network\n"
+    "  --board NAME, --clock real|virtual    see `ring3 machines`; guest time\n"
     "  --stats[=json]    numbers about the run on stderr at the end\n"
     "  --trace EVENTS    on stderr: exits,exceptions,io,irq,blocks,firmware\n"
-    "  --dbt LIST, --cache SIZE    the translator; see `ring3 help translator`\n"
+    "  --dbt LIST, --cache SIZE    see help translator\n"
     "On a terminal Ctrl-a x quits, c is the monitor, s statistics, h help.\n"
     "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
     "121 --fail-on, 122 reset, 123 unsupported operation, 124 timeout, 125 ring3\n"
@@ -69,6 +69,26 @@ static const char debugging[] =
     "screen, balloon, reset; its `help` lists commands. The same ones come by\n"
     "  --control SOCKET; `ring3 stat [--json] [--interval 1s] [--count N] SOCKET`\n"
     "                    shows what the guest does per second\n";
+
+static const char network[] =
+    "Network cards of `ring3 run`, at most 4. A guest that is not a bare KERNEL has\n"
+    "one on `user` unless told otherwise; --net none is no card.\n"
+    "  --net user[,WORD...]    a network behind the host, without privilege: it\n"
+    "                          is 10.0.2.2, names 10.0.2.3, DHCP gives 10.0.2.15\n"
+    "      fwd=tcp:2222-22       port 2222 of the host leads to the guest's 22; in\n"
+    "                            full: udp:HOSTADDR:PORT-GUESTADDR:PORT. The host\n"
+    "                            listens on 127.0.0.1 unless HOSTADDR says otherwise\n"
+    "      restrict              nothing leaves but answers to fwd=\n"
+    "      noloopback            the host's own 127.0.0.1 stays out of reach\n"
+    "      net=10.0.2.0/24, hostname=NAME, domain=NAME, mtu=N, ipv6\n"
+    "      tftp=DIR,bootfile=NAME    files for network boot\n"
+    "  --net stream,path=SOCKET      frames as passt and QEMU's -netdev stream have\n"
+    "  --net stream,connect=HOST:PORT    them; a lost connection is made anew\n"
+    "  --net tap,name=tap0     an interface of the host that is yours\n"
+    "Words for the card, behind any of these:\n"
+    "      model=virtio|e1000|rtl8139|rtl8139c|ne2k    virtio for a KERNEL from the\n"
+    "                            command line, else e1000; ne2k suits the oldest\n"
+    "      mac=52:54:00:12:34:56";
 
 static const char images[] =
     "Disk images; formats are raw and qcow2, by -f, -O or the name (.qcow2):\n"
@@ -147,8 +167,9 @@ static const char virtio[] =
 static const struct topic {
     const char *name, *text;
 } topics[] = {
-    {"debugging", debugging}, {"disks", disks},           {"images", images}, {"screen", screen},
-    {"snapshots", snapshots}, {"translator", translator}, {"virtio", virtio},
+    {"debugging", debugging},   {"disks", disks},   {"images", images},
+    {"network", network},       {"screen", screen}, {"snapshots", snapshots},
+    {"translator", translator}, {"virtio", virtio},
 };
 
 int cmd_help(int argc, char **argv)

@@ -116,7 +116,7 @@ struct e1000 {
     uint32_t io_address;
     uint8_t master;       /* may reach memory: PCI_COMMAND_MASTER */
     uint8_t starved;      /* refused a frame: the backend waits to hear of buffers */
-    uint8_t rx_news;      /* frames came that the line does not show yet */
+    uint8_t rx_news;      /* causes of frames that came, which ICR does not show yet */
     uint8_t tx_said_late; /* sent frames to report when tx_at_ns comes */
     uint64_t tx_at_ns;    /* TIMER_NEVER: off */
 

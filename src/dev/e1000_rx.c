@@ -226,9 +226,7 @@ static bool store(struct e1000 *s, const uint8_t *frame, size_t n, uint8_t how)
     }
     count_received(s, frame, n);
     uint32_t threshold = entries(s) >> (1 + (*e1000_reg(s, R_RCTL) >> 8 & 3));
-    s->rx_news = 1;
-    if (free_buffers(s) <= threshold)
-        *e1000_reg(s, R_ICR) |= ICR_RXDMT0;
+    s->rx_news |= free_buffers(s) <= threshold ? ICR_RXT0 | ICR_RXDMT0 : ICR_RXT0;
     return true;
 }
 
@@ -248,10 +246,10 @@ void e1000_batch_end(void *opaque)
 {
     struct e1000 *s = opaque;
     pthread_mutex_lock(&s->lock);
-    if (s->rx_news) {
-        s->rx_news = 0;
-        e1000_cause(s, ICR_RXT0);
-    }
+    uint32_t causes = s->rx_news;
+    s->rx_news = 0;
+    if (causes)
+        e1000_cause(s, causes);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -12,18 +12,28 @@
 /* The registers of two chips have names in common. */
 void hostile_rtl8139(uint64_t seed, unsigned steps);
 
+struct job {
+    uint64_t seed;
+    unsigned long rounds;
+};
+
+static void rounds(void **state)
+{
+    struct job *j = *state;
+    for (unsigned long i = 0; i < j->rounds; i++, j->seed++) {
+        printf("seed %lu\n", (unsigned long)j->seed);
+        fflush(stdout);
+        e1000_fuzz(j->seed, 50000);
+        hostile_rtl8139(j->seed, 50000);
+        ne2k_fuzz(j->seed, 50000);
+        slirp_garbage(j->seed, 1000);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-    unsigned long rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 3;
-    for (unsigned long i = 0; i < rounds; i++, seed++) {
-        printf("seed %lu\n", (unsigned long)seed);
-        fflush(stdout);
-        e1000_fuzz(seed, 50000);
-        hostile_rtl8139(seed, 50000);
-        ne2k_fuzz(seed, 50000);
-        slirp_garbage(seed, 1000);
-    }
-    printf("%lu rounds, nothing broke\n", rounds);
-    return 0;
+    struct job j = {argc > 1 ? strtoull(argv[1], NULL, 0) : 1,
+                    argc > 2 ? strtoul(argv[2], NULL, 0) : 3};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(rounds, &j)};
+    return cmocka_run_group_tests(tests, NULL, NULL); /* which says what differed */
 }
