@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import harness
 from harness import Failed, expect
@@ -151,6 +153,37 @@ def memory():
                f"{found['ram_touched_mib']} MiB")
 
 
+def balloon():
+    """Asked for memory, the guest gives it, tells about its memory, and gets it back."""
+    with tempfile.TemporaryDirectory(prefix='ring3-virtio.') as folder:
+        with Guest(['--control', folder + '/c', '--stats=json'], memory='256M',
+                   script='echo begin\nsleep 120\n') as guest:
+            guest.wait_for(r'begin')
+            with socket.socket(socket.AF_UNIX) as control:
+                control.settimeout(60)
+                control.connect(folder + '/c')
+                lines = control.makefile('rw', encoding='utf-8')
+
+                def ask(*words):
+                    lines.write(json.dumps({'command': 'balloon', 'args': words}) + '\n')
+                    lines.flush()
+                    answer = json.loads(lines.readline())
+                    expect(answer['ok'], str(answer))
+                    return {**answer['result'], 'text': answer['text']}
+
+                for mib in (100, 30, 0):
+                    ask(str(mib))
+                    end = time.monotonic() + 60
+                    while mib << 20 != (answer := ask())['given_bytes']:
+                        expect(time.monotonic() < end, f'not {mib} MiB given: {answer}')
+                        time.sleep(0.2)
+                expect('free-memory' in str(answer), f'no statistics: {answer}')
+            guest.signal()
+            guest.wait_exit(125)
+            found = figures(guest)
+            expect(found['balloon_returned_mib'] >= 100, str(found['balloon_returned_mib']))
+
+
 def firmware():
     """SeaBIOS starts from a virtio disk, and reads it for its boot sector."""
     with harness.Guest(RING3, options=KIND, start=['--disk', sys.argv[4] + ',if=virtio']) as guest:
@@ -194,7 +227,7 @@ def snapshot():
         expect(text.count(right.replace('\\n', '\n')) == 3, 'not the right results:\n' + text)
 
 
-CASES = {f.__name__: f for f in (disk, network, console, memory, firmware, snapshot)}
+CASES = {f.__name__: f for f in (disk, network, console, memory, balloon, firmware, snapshot)}
 
 
 def main():
