@@ -25,7 +25,7 @@
 #include "vm/snapshot_file.h"
 
 #define DEFAULT_CASES 1500
-#define PATIENCE      60      /* seconds a case may take */
+#define PATIENCE      300     /* seconds a case may take: a timer may tick at 1 MHz */
 #define BIOS_RUN      4000000 /* instructions before the first snapshot */
 
 struct image { /* a snapshot's file, taken apart */
@@ -356,7 +356,7 @@ static void run_machine(struct fuzz *f, struct vm *vm, bool translated)
     struct vcpu *v = vm->vcpu;
     struct vm_exit x;
     atomic_store(&v->runner, pthread_self());
-    for (unsigned i = 0; i < 60; i++) {
+    for (unsigned i = 0; i < 40; i++) {
         v->attention &= ~(uint32_t)(ATTN_STOP | ATTN_RESET);
         x = (struct vm_exit){.kind = EXIT_ATTENTION};
         if (translated && v->trace == 0)
@@ -366,7 +366,7 @@ static void run_machine(struct fuzz *f, struct vm *vm, bool translated)
         if (x.kind == EXIT_EMULATE)
             v->isa->interpret(v, 1, &x);
         clock_advance(vm->clock, 10000);
-        for (unsigned n = 0; n < 10; n++)
+        for (unsigned n = 0; n < 4; n++)
             machine_poke(vm, &f->map, &f->seed);
     }
 }
