@@ -4,10 +4,12 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "backend/disk.h"
 #include "boot/boot.h"
@@ -197,6 +199,19 @@ static int find_suffix(const char *path)
     return -1;
 }
 
+/* ISO 9660, 8.1: its volume descriptors begin in sector 16. A CD's contents may decide, since no
+ * guest can write to it. */
+static bool is_iso(const char *path)
+{
+    char mark[5] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool is = fd >= 0 && pread(fd, mark, sizeof mark, 16 * 2048 + 1) == sizeof mark &&
+              !memcmp(mark, "CD001", sizeof mark);
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
 static bool is_block_device_or_uri(const char *path)
 {
     struct stat st;
@@ -204,13 +219,16 @@ static bool is_block_device_or_uri(const char *path)
 }
 
 static void decide_drive(struct run_options *o, struct drive_config *d, const char *argument,
-                         int suffix)
+                         int suffix, bool iso)
 {
     const char *floppy = suffix >= 0 && !suffixes[suffix].cdrom && !suffixes[suffix].qcow2
                              ? floppy_format(argument)
                              : NULL;
     const char *what = "a disk";
-    if (floppy) {
+    if (iso) {
+        d->cdrom = d->image.read_only = true;
+        what = "a CD, by its contents";
+    } else if (floppy) {
         d->interface = DRIVE_FLOPPY;
         what = "a floppy, by its size of ";
     } else if (suffix >= 0 && suffixes[suffix].cdrom) {
@@ -230,7 +248,9 @@ static void decide_drive(struct run_options *o, struct drive_config *d, const ch
 static int take_argument(struct run_options *o, char *argument, struct err *e)
 {
     int suffix = find_suffix(argument);
-    if ((suffix < 0 && !is_block_device_or_uri(argument)) || boot_is_kernel(argument)) {
+    bool drive = suffix >= 0 || is_block_device_or_uri(argument);
+    bool kernel = boot_is_kernel(argument), iso = !drive && !kernel && is_iso(argument);
+    if (kernel || !(drive || iso)) {
         o->vm.kernel = argument;
         return 0;
     }
@@ -239,7 +259,7 @@ static int take_argument(struct run_options *o, char *argument, struct err *e)
     memmove(o->vm.drive + 1, o->vm.drive, o->vm.drives * sizeof o->vm.drive[0]);
     o->vm.drives++;
     o->vm.drive[0] = (struct drive_config){.image.file = argument};
-    decide_drive(o, &o->vm.drive[0], argument, suffix);
+    decide_drive(o, &o->vm.drive[0], argument, suffix, iso);
     if (!o->vm.boot[0])
         o->vm.boot[0] = o->vm.drive[0].cdrom                       ? BOOT_CDROM
                         : o->vm.drive[0].interface == DRIVE_FLOPPY ? BOOT_FLOPPY

@@ -293,6 +293,7 @@ def drives():
                 ('f.img', 1474560, b'', b'floppy, by its size of 1.44M'),
                 ('d.img', 1474561, b'', b'raw disk'), ('mbr.img', 1 << 20, grub, b'raw disk'),
                 ('c.ISO', 1 << 20, b'', b'CD, by its name'),
+                ('disc', 1 << 20, bytes(32769) + b'CD001', b'CD, by its contents'),
                 ('x.qcow2', 1474560, b'', b'qcow2 disk')):
             text = ring3('run', '--timeout', '1s', make(name, size, head)).stderr
             check(b'[image]' in text and what in text, name, text)

@@ -45,6 +45,7 @@ struct world {
     struct disk *disk;
     struct mem_disk *mem;
     unsigned writers, ops;
+    unsigned snapshot_bits; /* of a cluster, if there is a snapshot */
     struct history history[COUNT];
     struct writer writer[MAX_WRITERS];
     _Atomic uint64_t next_tag;
@@ -123,6 +124,100 @@ static void *write_at_random(void *opaque)
     return NULL;
 }
 
+/* ---- an internal snapshot -------------------------------------------------------------------- */
+
+static uint64_t get_be(const uint8_t *p, unsigned n)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < n; i++)
+        value = value << 8 | p[i];
+    return value;
+}
+static void put_be(uint8_t *p, uint64_t value, unsigned n)
+{
+    while (n--)
+        p[n] = (uint8_t)value, value >>= 8;
+}
+
+static void set_count(uint8_t *image, unsigned bits, uint64_t cluster, uint64_t count)
+{
+    unsigned block_bits = bits - 1; /* refcounts of 16 bits */
+    uint64_t block = get_be(image + get_be(image + 48, 8) + (cluster >> block_bits) * 8, 8);
+    assert_true(block);
+    qcow2_ref_write(image + block, 4, cluster & ((1u << block_bits) - 1), count);
+}
+
+/* What an L1 table of the image names, from each entry of its L2 tables. */
+static void each_entry(uint8_t *image, unsigned bits, uint64_t l1, uint64_t entries,
+                       void (*f)(uint8_t *image, unsigned bits, uint64_t cluster, uint8_t *entry,
+                                 const void *opaque),
+                       const void *opaque)
+{
+    for (uint64_t i = 0; i < entries; i++) {
+        uint64_t l2 = get_be(image + l1 + i * 8, 8) & QCOW2_OFFSET, n = UINT64_C(1) << (bits - 3);
+        for (uint64_t k = 0; l2 && k < n; k++)
+            f(image, bits, i * n + k, image + l2 + k * 8, opaque);
+    }
+}
+
+static void share_cluster(uint8_t *image, unsigned bits, uint64_t cluster, uint8_t *entry,
+                          const void *opaque)
+{
+    uint64_t host = get_be(entry, 8) & QCOW2_OFFSET;
+    if (!host)
+        return;
+    put_be(entry, host, 8);
+    set_count(image, bits, host >> bits, 2);
+}
+
+/* As `qemu-img snapshot -c` does it, in an image that nobody has open. */
+static void take_snapshot(struct disk *file, unsigned bits)
+{
+    uint8_t *image = mem_of(file)->bytes;
+    uint64_t size = UINT64_C(1) << bits, l1 = get_be(image + 40, 8),
+             entries = get_be(image + 36, 4), copy = (file->end + size - 1) / size * size,
+             table = copy + (entries * 8 + size - 1) / size * size;
+    each_entry(image, bits, l1, entries, share_cluster, NULL);
+    for (uint64_t i = 0; i < entries; i++) {
+        uint64_t l2 = get_be(image + l1 + i * 8, 8) & QCOW2_OFFSET;
+        put_be(image + l1 + i * 8, l2, 8);
+        if (l2)
+            set_count(image, bits, l2 >> bits, 2);
+    }
+    memcpy(image + copy, image + l1, entries * 8);
+    put_be(image + table, copy, 8);
+    put_be(image + table + 8, entries, 4);
+    put_be(image + table + 12, 1, 2);
+    put_be(image + table + 14, 1, 2);
+    put_be(image + table + 36, 16, 4);
+    put_be(image + table + 48, BYTES, 8);
+    memcpy(image + table + 56, "1s", 2);
+    for (uint64_t at = copy; at <= table; at += size)
+        set_count(image, bits, at >> bits, 1);
+    put_be(image + 60, 1, 4);
+    put_be(image + 64, table, 8);
+    file->end = table + 64;
+}
+
+/* A cluster of the snapshot holds what was there when it was taken: version s + 1 of sector s. */
+static void compare_cluster(uint8_t *image, unsigned bits, uint64_t cluster, uint8_t *entry,
+                            const void *opaque)
+{
+    uint8_t want[SECTOR];
+    uint64_t host = get_be(entry, 8) & QCOW2_OFFSET, per = (UINT64_C(1) << bits) / SECTOR;
+    for (uint64_t s = cluster * per; s < (cluster + 1) * per && s < COUNT; s++) {
+        fill_sector(want, s, s + 1);
+        assert_true(host);
+        assert_memory_equal(image + host + (s % per) * SECTOR, want, SECTOR);
+    }
+}
+
+static void compare_snapshot(struct disk *file, unsigned bits)
+{
+    uint8_t *image = mem_of(file)->bytes, *table = image + get_be(image + 64, 8);
+    each_entry(image, bits, get_be(table, 8), get_be(table + 8, 4), compare_cluster, NULL);
+}
+
 /* ---- the crash ------------------------------------------------------------------------------- */
 
 /* Of one event: any sectors, or all. */
@@ -164,6 +259,8 @@ static bool allowed(const struct world *w, uint64_t sector, uint64_t tag, uint64
 static void examine(const struct world *w, struct disk *file, bool qcow2, uint64_t crash,
                     struct disk *backing)
 {
+    if (w->snapshot_bits)
+        compare_snapshot(file, w->snapshot_bits);
     struct err e = {0};
     struct qcow2_report report;
     struct disk *d = file;
@@ -205,6 +302,30 @@ static struct disk *make_backing(struct world *w)
     return d;
 }
 
+/* Every sector written once, then a snapshot; the image is closed. */
+static void fill_and_snapshot(struct world *w, struct disk *file)
+{
+    struct err e = {0};
+    struct qcow2_open o = {0};
+    struct disk *copy = mem_disk("filled", mem_of(file)->bytes, file->end, ROOM);
+    struct mem_disk *m = mem_of(copy);
+    struct disk *d = qcow2_open(copy, &o, &e);
+    uint8_t sector[SECTOR];
+    struct iovec v;
+    assert_non_null(d);
+    for (uint64_t s = 0; s < COUNT; s++) {
+        uint64_t tag = ++w->next_tag;
+        fill_sector(sector, s, tag);
+        remember(w, s, (struct version){0, 0, tag});
+        assert_int_equal(d->ops->write(d, s * SECTOR, SECTOR, span_of(&v, sector, SECTOR)), 0);
+    }
+    assert_int_equal(d->ops->flush(d), 0);
+    memcpy(mem_of(file)->bytes, m->bytes, ROOM);
+    file->end = copy->end;
+    disk_free(d);
+    take_snapshot(file, w->snapshot_bits);
+}
+
 /* The writers' work on a recorded disk; then crashes. Returns how many. */
 static unsigned crash_often(struct world *w, bool qcow2, bool with_backing, unsigned crashes,
                             struct qcow2_create c, uint64_t seed)
@@ -220,6 +341,8 @@ static unsigned crash_often(struct world *w, bool qcow2, bool with_backing, unsi
     c.bytes = BYTES;
     if (qcow2) {
         assert_int_equal(qcow2_create(file, &c, &e), 0);
+        if (w->snapshot_bits)
+            fill_and_snapshot(w, file);
         struct qcow2_open o = {.backing = backing};
         w->disk = qcow2_open(file, &o, &e);
         assert_non_null(w->disk);
@@ -258,9 +381,11 @@ static unsigned crash_often(struct world *w, bool qcow2, bool with_backing, unsi
 
 static uint64_t more_seeds; /* argument: others than those of `meson test` */
 
-static void run(bool qcow2, bool backing, unsigned writers, struct qcow2_create c, uint64_t seed)
+static void run_any(bool qcow2, bool backing, bool snapshot, unsigned writers,
+                    struct qcow2_create c, uint64_t seed)
 {
     struct world *w = calloc(1, sizeof *w);
+    w->snapshot_bits = snapshot ? c.cluster_bits : 0;
     w->writers = writers;
     w->ops = 600 / writers;
     crash_often(w, qcow2, backing, 150, c, seed + more_seeds * 1000);
@@ -269,6 +394,11 @@ static void run(bool qcow2, bool backing, unsigned writers, struct qcow2_create 
     for (unsigned i = 0; i < writers; i++)
         free(w->writer[i].answer);
     free(w);
+}
+
+static void run(bool qcow2, bool backing, unsigned writers, struct qcow2_create c, uint64_t seed)
+{
+    run_any(qcow2, backing, false, writers, c, seed);
 }
 
 static void raw_disks(void **state)
@@ -299,6 +429,14 @@ static void qcow2_on_backing_files(void **state)
     run(true, true, 2, (struct qcow2_create){.cluster_bits = 12, .version = 2}, 35);
 }
 
+static void qcow2_with_a_snapshot(void **state)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        run_any(true, false, true, 1 + i, (struct qcow2_create){.cluster_bits = 12}, i + 40);
+        run_any(true, false, true, 1 + i, (struct qcow2_create){.cluster_bits = 10}, i + 44);
+    }
+}
+
 int main(int argc, char **argv)
 {
     more_seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
@@ -307,6 +445,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(qcow2_small_clusters),
         cmocka_unit_test(qcow2_larger_clusters),
         cmocka_unit_test(qcow2_on_backing_files),
+        cmocka_unit_test(qcow2_with_a_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
