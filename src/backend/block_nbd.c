@@ -335,7 +335,7 @@ static int connect_to(struct nbd_disk *n, const char *uri, bool read_only, struc
     n->disk.can_discard = n->lib.can_trim(n->h) > 0;
     n->can_zero = n->lib.can_zero(n->h) > 0;
     n->can_flush = n->lib.can_flush(n->h) > 0;
-    r = disk_thread_start(&n->thread, serve, n);
+    r = disk_thread_start(&n->thread, "ring3-nbd", serve, n);
     if (r != 0)
         return err_set(e, r, "thread-failed", "cannot start a thread for disk %s: %s", uri,
                        strerror(r));

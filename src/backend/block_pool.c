@@ -133,7 +133,7 @@ static void *worker(void *opaque)
     return NULL;
 }
 
-int disk_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
+int disk_thread_start(pthread_t *thread, const char *name, void *(*run)(void *opaque), void *opaque)
 {
     sigset_t all, old;
     sigfillset(&all);
@@ -143,13 +143,15 @@ int disk_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaqu
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = pthread_create(thread, NULL, run, opaque);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r == 0)
+        pthread_setname_np(*thread, name);
     return r;
 }
 
 /* With p->lock. */
 static int start_thread(struct pooled *p)
 {
-    int r = disk_thread_start(&p->thread[p->threads], worker, p);
+    int r = disk_thread_start(&p->thread[p->threads], "ring3-disk", worker, p);
     if (r == 0)
         p->threads++;
     return r;

@@ -71,8 +71,10 @@ struct disk *disk_open(const struct block_config *c, unsigned depth, struct err 
 /* block_pool.c: devices' view. Owns the disk from the start, even on error. */
 struct block *block_from_disk(struct disk *d, const struct block_config *c, struct err *e);
 
-/* A thread that takes no signals but those of its own crash. 0 or an errno. */
-int disk_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
+/* A thread that takes no signals but those of its own crash; `name` has at most 15 bytes and is for
+ * ps -L. 0 or an errno. */
+int disk_thread_start(pthread_t *thread, const char *name, void *(*run)(void *opaque),
+                      void *opaque);
 
 /* block.c: for implementations of struct block_ops. Count and call done. */
 void block_done(struct block *b, struct block_request *r, int result);

@@ -320,6 +320,8 @@ static int start_thread(struct viewer_vnc *v)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = pthread_create(&v->thread, NULL, serve, v);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r == 0)
+        pthread_setname_np(v->thread, "ring3-vnc");
     return r;
 }
 

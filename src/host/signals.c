@@ -33,6 +33,7 @@ int signal_reader_start(struct signal_reader *r, const sigset_t *set, struct err
     if (n)
         return err_set(e, n, "signals", "cannot start a thread: %s", strerror(n));
     r->started = true;
+    pthread_setname_np(r->thread, "ring3-signals");
     return 0;
 }
 

@@ -123,6 +123,7 @@ static void work(struct snapshot_crew *c, bool reports)
 
 static void *crew_thread(void *opaque)
 {
+    pthread_setname_np(pthread_self(), "ring3-pack");
     work(opaque, false);
     return NULL;
 }

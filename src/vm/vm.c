@@ -166,6 +166,8 @@ static int start_vcpu(struct vm *vm)
     int r = pthread_create(&vm->vcpu_thread, NULL, vcpu_thread_main, vm);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     vm->vcpu_thread_started = r == 0;
+    if (r == 0)
+        pthread_setname_np(vm->vcpu_thread, "ring3-vcpu0");
     return -r;
 }
 

@@ -437,12 +437,12 @@ def installer_screen():
     """The installer on the text screen: the same question as a dialog in a frame."""
     files = system('installer')
     on_screen([r'Select a language', r'English'], BOOT, kernel=files + '/linux',
-              initrd=files + '/initrd.gz', append='vga=normal fb=false priority=critical quiet')
+              initrd=files + '/initrd.gz', append='vga=normal fb=false nomodeset priority=critical quiet')
 
 
 def invaders():
     """A multiboot game of another century on the text screen."""
-    on_screen([r'(?i)invaders'], 60, memory='32M', kernel=system('invaders') + '/invaders')
+    on_screen([r'-\*- +-\*-', r'/ \\'], 60, memory='32M', kernel=system('invaders') + '/invaders')
 
 
 def memtest_runs(m):
