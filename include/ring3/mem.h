@@ -70,10 +70,11 @@ uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host);
 uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages);
 uint64_t phys_host_pages_touched(const struct phys *p); /* resident pages of the memfd */
 
-/* Copy between guest memory and the monitor. -EFAULT (nothing copied) if any byte is not memory;
- * phys_write also if any byte is ROM. phys_write honours write-protection reasons: it tells the
- * watchers. Loaders that place ROM images use phys_load, which like phys_zero may change ROM.
- * phys_zero gives large stretches back to the host. Any thread. */
+/* Copy between guest memory and the monitor. -EFAULT if any byte is not memory, phys_write also if
+ * any is ROM: nothing was copied then, unless another thread is just remapping the range.
+ * phys_write honours write-protection reasons: it tells the watchers. Loaders that place ROM images
+ * use phys_load, which like phys_zero may change ROM. phys_zero gives large stretches back to the
+ * host. Any thread. */
 int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len);
 int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);
 int phys_load(struct phys *p, gpa_t gpa, const void *buf, uint64_t len);

@@ -130,12 +130,22 @@ static bool can_map(const struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64
            len <= p->ram_bytes + p->extra_used - ram_offset;
 }
 
+/* What page n shows. phys_remap() may change it meanwhile, so who has looked once uses what it saw.
+ */
+static slot_t slot_at(const struct phys *p, uint64_t n)
+{
+    return __atomic_load_n(&p->slots[n], __ATOMIC_RELAXED);
+}
+
+static void set_slot(struct phys *p, uint64_t n, slot_t slot)
+{
+    __atomic_store_n(&p->slots[n], slot, __ATOMIC_RELAXED);
+}
+
 static void set_slots(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, slot_t flags)
 {
-    slot_t *slot = p->slots + (gpa >> PAGE_SHIFT);
-    uint64_t pages = len >> PAGE_SHIFT;
-    for (uint64_t i = 0; i < pages; i++)
-        slot[i] = flags | (slot_t)((ram_offset >> PAGE_SHIFT) + i + 1);
+    for (uint64_t i = 0; i < len >> PAGE_SHIFT; i++)
+        set_slot(p, (gpa >> PAGE_SHIFT) + i, flags | (slot_t)((ram_offset >> PAGE_SHIFT) + i + 1));
 }
 
 void phys_remap(struct phys *p, gpa_t gpa, enum phys_kind kind, uint64_t ram_offset, uint64_t len)
@@ -145,7 +155,8 @@ void phys_remap(struct phys *p, gpa_t gpa, enum phys_kind kind, uint64_t ram_off
         len % PAGE_BYTES || len > PHYS_LIMIT - gpa)
         BUG("remap of 0x%" PRIx64 ", 0x%" PRIx64 " bytes", gpa, len);
     if (kind == PHYS_NONE)
-        memset(p->slots + (gpa >> PAGE_SHIFT), 0, (len >> PAGE_SHIFT) * sizeof *p->slots);
+        for (uint64_t i = 0; i < len >> PAGE_SHIFT; i++)
+            set_slot(p, (gpa >> PAGE_SHIFT) + i, 0);
     else
         set_slots(p, gpa, ram_offset, len, kind == PHYS_ROM ? SLOT_ROM : 0);
     wp_remapped(p, gpa, len);
@@ -189,7 +200,7 @@ struct phys_page phys_page(const struct phys *p, gpfn_t page)
 {
     if (unlikely(page.n >= PHYS_PAGES))
         return (struct phys_page){.kind = PHYS_NONE};
-    slot_t slot = p->slots[page.n];
+    slot_t slot = slot_at(p, page.n);
     if (!slot)
         return (struct phys_page){.kind = PHYS_NONE};
     return (struct phys_page){.kind = slot & SLOT_ROM ? PHYS_ROM : PHYS_RAM,
@@ -204,14 +215,14 @@ uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host)
 
 uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages)
 {
-    if (page.n >= PHYS_PAGES || !p->slots[page.n])
+    slot_t first = page.n < PHYS_PAGES ? slot_at(p, page.n) : 0;
+    if (!first)
         return 0;
     if (max_pages > PHYS_PAGES - page.n)
         max_pages = PHYS_PAGES - page.n;
-    const slot_t *slot = p->slots + page.n;
-    uint64_t n = 0;
+    uint64_t n = 1;
     /* Slots number memfd pages, so a run counts up by one; the kind is part of the slot. */
-    while (n < max_pages && slot[n] == slot[0] + n)
+    while (n < max_pages && slot_at(p, page.n + n) == first + n)
         n++;
     return n;
 }
@@ -225,6 +236,11 @@ uint64_t phys_host_pages_touched(const struct phys *p)
     return (uint64_t)st.st_blocks * 512 / PAGE_BYTES; /* st_blocks counts 512-byte units */
 }
 
+static bool usable(slot_t slot, bool rom_ok)
+{
+    return slot && (rom_ok || !(slot & SLOT_ROM));
+}
+
 /* Is [gpa, gpa+len) all memory, and none of it ROM if rom_ok is false? */
 static bool range_ok(const struct phys *p, gpa_t gpa, uint64_t len, bool rom_ok)
 {
@@ -233,25 +249,25 @@ static bool range_ok(const struct phys *p, gpa_t gpa, uint64_t len, bool rom_ok)
     if (!len)
         return true;
     for (uint64_t n = gpa >> PAGE_SHIFT; n <= (gpa + len - 1) >> PAGE_SHIFT; n++)
-        if (!p->slots[n] || (!rom_ok && (p->slots[n] & SLOT_ROM)))
+        if (!usable(slot_at(p, n), rom_ok))
             return false;
     return true;
 }
 
 /* The longest run from gpa, at most len, that is contiguous in the monitor's map. The range has
- * passed range_ok(). */
-static uint8_t *next_run(const struct phys *p, gpa_t gpa, uint64_t len, uint64_t *run)
+ * passed range_ok(), but may have been remapped since: NULL if it starts with what is not usable
+ * any more. */
+static uint8_t *next_run(const struct phys *p, gpa_t gpa, uint64_t len, bool rom_ok, uint64_t *run)
 {
-    uint64_t n = gpa >> PAGE_SHIFT, offset = gpa & ~PAGE_MASK;
-    uint8_t *host = slot_host(p, p->slots[n]);
-    uint64_t bytes = PAGE_BYTES - offset;
+    uint64_t n = gpa >> PAGE_SHIFT, offset = gpa & ~PAGE_MASK, bytes = PAGE_BYTES - offset;
+    slot_t slot = slot_at(p, n);
 
-    while (bytes < len && slot_host(p, p->slots[n + 1]) == slot_host(p, p->slots[n]) + PAGE_BYTES) {
-        n++;
+    if (!usable(slot, rom_ok))
+        return NULL;
+    for (slot_t next = slot + 1; bytes < len && slot_at(p, ++n) == next; next++)
         bytes += PAGE_BYTES;
-    }
     *run = bytes < len ? bytes : len;
-    return host + offset;
+    return slot_host(p, slot) + offset;
 }
 
 int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len)
@@ -260,7 +276,9 @@ int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len)
         return -EFAULT;
     for (uint8_t *to = buf; len;) {
         uint64_t n;
-        const uint8_t *from = next_run(p, gpa, len, &n);
+        const uint8_t *from = next_run(p, gpa, len, true, &n);
+        if (!from)
+            return -EFAULT;
         memcpy(to, from, n);
         to += n, gpa += n, len -= n;
     }
@@ -272,14 +290,17 @@ static int store(struct phys *p, gpa_t gpa, const void *buf, uint64_t len, bool 
     if (!range_ok(p, gpa, len, rom_ok))
         return -EFAULT;
     const uint8_t *from = buf;
-    for (uint64_t done = 0; done < len;) {
+    uint64_t done = 0;
+    while (done < len) {
         uint64_t n;
-        uint8_t *to = next_run(p, gpa + done, len - done, &n);
+        uint8_t *to = next_run(p, gpa + done, len - done, rom_ok, &n);
+        if (!to)
+            break;
         memcpy(to, from + done, n);
         done += n;
     }
-    wp_written_range(p, gpa, len);
-    return 0;
+    wp_written_range(p, gpa, done);
+    return done == len ? 0 : -EFAULT;
 }
 
 int phys_write(struct phys *p, gpa_t gpa, const void *buf, uint64_t len)
@@ -297,7 +318,9 @@ int phys_iovec(const struct phys *p, gpa_t gpa, uint64_t len, bool write, struct
         uint64_t run;
         if (n == max)
             return -E2BIG;
-        iov[n].iov_base = next_run(p, gpa, len, &run);
+        iov[n].iov_base = next_run(p, gpa, len, !write, &run);
+        if (!iov[n].iov_base)
+            return -EFAULT;
         iov[n++].iov_len = run;
         gpa += run, len -= run;
     }
@@ -347,7 +370,9 @@ int phys_zero(struct phys *p, gpa_t gpa, uint64_t len)
         return -EFAULT;
     for (uint64_t done = 0; done < len;) {
         uint64_t n;
-        uint8_t *host = next_run(p, gpa + done, len - done, &n);
+        uint8_t *host = next_run(p, gpa + done, len - done, true, &n);
+        if (!host)
+            return -EFAULT;
         zero_run(p, host, n);
         done += n;
     }
@@ -361,7 +386,9 @@ int phys_discard(struct phys *p, gpa_t gpa, uint64_t len)
         return -EFAULT;
     for (uint64_t done = 0; done < len;) {
         uint64_t n;
-        uint8_t *host = next_run(p, gpa + done, len - done, &n);
+        uint8_t *host = next_run(p, gpa + done, len - done, false, &n);
+        if (!host)
+            return -EFAULT;
         if (fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, host - p->ram, (off_t)n) <
             0)
             memset(host, 0, n);

@@ -3,6 +3,8 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/uio.h>
 
 #include "ring3/mem.h"
@@ -261,6 +263,51 @@ static void devices_get_pieces_of_memory(void **state)
     assert_int_equal(phys_iovec(p, 0, 0, true, v, 3), 0);
 }
 
+/* ---- devices and remapping at the same time -------------------------------------------------- */
+
+#define MOVING (512 * KIB) /* two pages that come and go */
+
+struct race {
+    struct phys *p;
+    _Atomic bool stop;
+    uint64_t done, refused;
+};
+
+/* As a device's thread: what it gets is the page, or an error. */
+static void *copy_all_the_time(void *opaque)
+{
+    struct race *r = opaque;
+    static uint8_t buf[3 * PAGE_BYTES];
+    struct iovec v[4];
+    while (!r->stop) {
+        bool bad = phys_write(r->p, MOVING - 100, buf, 2 * PAGE_BYTES) != 0;
+        bad |= phys_read(r->p, MOVING - PAGE_BYTES, buf, sizeof buf) != 0;
+        int n = phys_iovec(r->p, MOVING - 8, PAGE_BYTES + 8, true, v, 4);
+        for (int i = 0; i < n; i++)
+            memset(v[i].iov_base, 0, v[i].iov_len);
+        r->done++;
+        r->refused += bad || n < 0;
+    }
+    return NULL;
+}
+
+static void devices_survive_remapping(void **state)
+{
+    struct race r = {.p = *state};
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, copy_all_the_time, &r), 0);
+    for (unsigned i = 0; i < 300000; i++) {
+        phys_remap(r.p, MOVING + (i & 1) * PAGE_BYTES, i % 3 == 0 ? PHYS_NONE : PHYS_RAM,
+                   MOVING + (i / 4 & 1) * PAGE_BYTES, PAGE_BYTES);
+        if (i % 512 == 0)
+            sched_yield();
+    }
+    r.stop = true;
+    pthread_join(t, NULL);
+    phys_remap(r.p, MOVING, PHYS_RAM, MOVING, 2 * PAGE_BYTES);
+    assert_true(r.done > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +319,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rom_drops_writes_but_loads, make, unmake),
         cmocka_unit_test_setup_teardown(large_zero_gives_pages_back, make, unmake),
         cmocka_unit_test_setup_teardown(chipsets_remap_while_the_guest_runs, make, unmake),
+        cmocka_unit_test_setup_teardown(devices_survive_remapping, make, unmake),
         cmocka_unit_test_setup_teardown(devices_get_pieces_of_memory, make, unmake),
         cmocka_unit_test_setup_teardown(watchers_hear_changes_and_writes, make, unmake),
     };
