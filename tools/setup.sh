@@ -38,13 +38,13 @@ python3        test scripts
 e2fsprogs      disks for guests of the boot tests
 qemu-utils     makes, checks and serves the disk images of tests
 libnbd0        disks by NBD, which are tested against qemu-nbd
+xorriso        CD images
 "
 
 systems_needs="$check_needs
 mmdebstrap     installs Debian for the guest that boots from a disk
 arch-test      mmdebstrap asks it whether i386 programs run here
 fakeroot       keeps owners of files for those who are not root
-xorriso        CD images
 "
 
 bench_needs="$demo_needs

@@ -50,7 +50,8 @@ void fdc_irq(struct fdc *s, int level)
 
 void fdc_answer(struct fdc *s, const uint8_t *bytes, unsigned n, bool interrupt)
 {
-    memcpy(s->result, bytes, n);
+    if (n)
+        memcpy(s->result, bytes, n);
     s->results = (uint8_t)n;
     s->told = s->have = s->need = 0;
     s->phase = n ? FDC_RESULT : FDC_COMMAND;
@@ -375,7 +376,10 @@ static void restored(struct device *d)
         s->have = s->need = 0;
         s->overrun_ns = TIMER_NEVER;
     }
+    if (s->phase != FDC_COMMAND)
+        s->have = s->need = 0;
     s->head &= 1;
+    s->sense &= 0x0f;
     timer_set(&s->timer, s->overrun_ns);
     i8237_request(s->dma, FDC_DMA_CHANNEL,
                   !fdc_is_pio(s) && (s->phase == FDC_TO_HOST || s->phase == FDC_FROM_HOST));

@@ -111,7 +111,7 @@ void ide_identify_disk(const struct ide_drive *d, uint8_t data[IDE_SECTOR])
     put16(data, 59, d->multiple ? 0x0100u | d->multiple : 0);
     put_modes(data, d);
     put_geometry(data, d);
-    put16(data, 80, 0x0070); /* ATA/ATAPI-4 to 6 */
+    put16(data, 80, 0x01f0); /* ATA/ATAPI-4 to 7, ATA8-ACS, where TRIM is from */
     put_features(data, d);
     put16(data, 93, 0x6001 | (d->number & 1 ? 0x0e00u : 0x000e)); /* 80-conductor cable */
     if (d->block && d->block->info.can_discard) {
