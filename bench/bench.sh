@@ -6,13 +6,14 @@
 #   bench/bench.sh engine [OPTION...]    one engine by itself: MIPS, memory, idle guest (engine.py)
 #   bench/bench.sh nano [OPTION...]      single operations in cycles, all ways to translate (nano.py)
 #   bench/bench.sh figures [OPTION...]   the translator in counts, against targets (figures.py)
+#   bench/bench.sh disk [OPTION...]      virtio disks beside QEMU's (disk.py)
 #   bench/bench.sh [all] [--rounds N] [OPTION...]
 #
 # `all`, which `make bench` does, runs them in this order, `engine` for both engines; N rounds (3) of
 # each where rounds make sense, further options are those of `compare`. Figures go to
 # build/bench*.json, and the chart of a run without further options to docs/bench.svg, of any other to
 # build/bench.svg. QEMU is measured when qemu-system-i386 is installed, never installed. On two idle
-# processors all of it takes about 20 minutes, most of them `compare`.
+# processors all of it takes about 25 minutes, most of them `compare`.
 set -eu
 me=bench
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,12 +21,12 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 what=all
 case ${1:-} in
-compare | engine | nano | figures | all)
+compare | engine | nano | figures | disk | all)
     what=$1
     shift
     ;;
 '' | -*) ;;
-*) die 125 "usage: bench/bench.sh [compare|engine|nano|figures|all] [OPTION...]" ;;
+*) die 125 "usage: bench/bench.sh [compare|engine|nano|figures|disk|all] [OPTION...]" ;;
 esac
 
 "$top/tools/setup.sh" bench
@@ -61,6 +62,8 @@ everything()
     measure nano.py bench-nano --qemu --rounds "$rounds"
     say "the translator in counts"
     measure figures.py bench-figures "$guest"
+    say "disks"
+    measure disk.py bench-disk "$guest" --rounds "$rounds"
     say "the chart is $svg; all of it took $(($(date +%s) - began)) s"
 }
 
@@ -70,4 +73,5 @@ compare) measure bench.py bench "$guest" --svg "$root/bench.svg" "$@" ;;
 engine) measure engine.py bench-engine "$guest" "$@" ;;
 nano) measure nano.py bench-nano "$@" ;;
 figures) measure figures.py bench-figures "$guest" "$@" ;;
+disk) measure disk.py bench-disk "$guest" "$@" ;;
 esac
