@@ -9,7 +9,7 @@
 
 /* Guest-physical layout. RAM offset and guest address are the same everywhere.
  *
- *   0        RAM                          0xa0000   video memory window: nothing
+ *   0        RAM                          0xa0000   video memory window: VGA, or nothing
  *   0xc0000  ROM: ACPI tables, else zero  1 MiB     RAM up to -m
  *   RAM end  nothing, PCI windows
  *

@@ -128,5 +128,8 @@ class Client:
         for down in (1, 0):
             self.socket.sendall(struct.pack('>BBxxI', 4, down, keysym))
 
+    def point(self, x, y, buttons=0):
+        self.socket.sendall(struct.pack('>BBHH', 5, buttons, x, y))
+
     def close(self):
         self.socket.close()
