@@ -22,6 +22,11 @@ struct netdev_client {
     void *opaque;
     /* No frame follows for now: time for an interrupt that waited for the batch. May be NULL. */
     void (*batch_end)(void *opaque);
+    /* May frames be larger than the wire's, for now? Then receive_large() gets TCP segments over
+     * IPv4 with more than mss bytes of data, of which the guest makes what it likes; all checksums
+     * are right. It answers as receive() does. Both may be NULL. */
+    bool (*takes_large)(void *opaque);
+    bool (*receive_large)(void *opaque, const uint8_t *frame, size_t n, size_t mss);
 };
 
 struct netdev_ops {

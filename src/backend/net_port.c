@@ -152,7 +152,12 @@ static bool offer(struct net_port *p, const uint8_t *frame, size_t n)
     const struct netdev_client *c = &p->base.client;
     if (!c->receive)
         return true; /* no card: nobody hears it */
-    if (!c->receive(c->opaque, frame, n))
+    bool large = p->mss && n > NET_WIRE;
+    if (large && !(c->takes_large && c->takes_large(c->opaque))) {
+        count(&p->base.stats.rx_dropped, 1); /* the driver changed while it waited */
+        return true;
+    }
+    if (large ? !c->receive_large(c->opaque, frame, n, p->mss) : !c->receive(c->opaque, frame, n))
         return false;
     count(&p->base.stats.rx_frames, 1);
     count(&p->base.stats.rx_bytes, n);

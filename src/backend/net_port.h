@@ -24,6 +24,8 @@ bool frame_list_put(struct frame_list *l, const struct iovec *iov,
 const uint8_t *frame_list_first(const struct frame_list *l, size_t *n);
 void frame_list_drop(struct frame_list *l);
 
+#define NET_WIRE 1514u /* the largest frame of an ordinary Ethernet */
+
 /* Embedded first by backends. */
 struct net_port {
     struct netdev base;
@@ -33,6 +35,9 @@ struct net_port {
     _Atomic bool kicked;            /* the loop thread has been told and not come yet */
     void (*on_kick)(void *backend); /* loop thread */
     struct frame_list waiting;      /* for the card; loop thread only */
+    /* Bytes of data of a segment on the guest's wire; frames beyond NET_WIRE are large ones. 0:
+     * there are no large ones. Loop thread only. */
+    size_t mss;
 };
 
 /* Fills p->base and watches for kicks. 0 or -errno; net_port_close() also after an error. */

@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net_large.h"
 #include "net_port.h"
 #include "net_reassemble.h"
 #include "net_slirp.h"
@@ -60,6 +61,7 @@ struct slirp_net {
     /* The rest: loop thread only. */
     struct frame_list feeding;
     struct reassembly fragments;
+    struct net_large large;
     struct slirp_timer *timers;
     int epoll_fd, timer_fd;
     bool blocked;     /* the card has no buffers */
@@ -83,7 +85,7 @@ static int64_t now_ns(void)
 static ssize_t to_card(const void *frame, size_t n, void *opaque)
 {
     struct slirp_net *s = opaque;
-    net_port_deliver(&s->port, frame, n);
+    net_large_deliver(&s->large, frame, n);
     return (ssize_t)n;
 }
 
@@ -226,14 +228,16 @@ static uint32_t fill(struct slirp_net *s)
 
 static void feed(struct slirp_net *s)
 {
-    const uint8_t *frame;
+    uint8_t *frame;
     size_t n;
     pthread_mutex_lock(&s->lock);
     struct frame_list empty = s->feeding;
     s->feeding = s->sent;
     s->sent = empty;
     pthread_mutex_unlock(&s->lock);
-    while ((frame = frame_list_first(&s->feeding, &n))) {
+    while ((frame = (uint8_t *)frame_list_first(&s->feeding, &n))) {
+        if (s->port.mss)
+            net_large_offer(&s->large, frame, n);
         const uint8_t *whole = frame;
         if (net_is_fragment(frame, n))
             whole = net_reassemble(&s->fragments, frame, n, &n);
@@ -419,8 +423,8 @@ static int start_slirp(struct slirp_net *s, struct err *e)
         .vdomainname = text_or_null(w->domain),
         .tftp_path = text_or_null(w->tftp),
         .bootfile = text_or_null(w->bootfile),
-        .if_mtu = w->mtu,
-        .if_mru = w->mtu,
+        .if_mtu = s->port.mss ? LARGE_MTU : w->mtu,
+        .if_mru = s->port.mss ? LARGE_MTU : w->mtu,
         .disable_host_loopback = w->no_loopback,
     };
     inet_pton(AF_INET6, "fec0::", &c.vprefix_addr6);
@@ -443,6 +447,9 @@ static int start(struct slirp_net *s, struct loop *loop, const struct log *log, 
         return r;
     s->port.base.max_frame = NET_FRAME_MAX; /* takes a TCP segment of any size */
     s->port.base.mtu = s->words.mtu;
+    net_large_init(&s->large, &s->port);
+    if (s->words.mtu || s->words.ipv6) /* the guest's wire may be wider, or carry what is not cut */
+        s->port.mss = 0;
     if (frame_list_init(&s->sent, SENT_BYTES) < 0 || frame_list_init(&s->feeding, SENT_BYTES) < 0)
         return err_set(e, ENOMEM, "no-memory", "no memory for the user network");
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -13,7 +13,7 @@
  * driver notifies of new ones. Interrupts come at the end of a batch.
  *
  * Left out: filters (drivers get every frame the backend has, which is theirs anyway), VLAN
- * filters, several queues, receive segmentation, RSS, announcements. */
+ * filters, several queues, receive segmentation over IPv6, RSS, announcements. */
 #include "ring3/devices/virtio_net.h"
 
 #include <errno.h>
@@ -26,6 +26,7 @@
 #define F_GUEST_CSUM    (UINT64_C(1) << 1)
 #define F_MTU           (UINT64_C(1) << 3)
 #define F_MAC           (UINT64_C(1) << 5)
+#define F_GUEST_TSO4    (UINT64_C(1) << 7)
 #define F_HOST_TSO4     (UINT64_C(1) << 11)
 #define F_HOST_TSO6     (UINT64_C(1) << 12)
 #define F_HOST_ECN      (UINT64_C(1) << 13)
@@ -43,6 +44,7 @@ enum { Q_RECEIVE = 0, Q_SEND = 1, Q_CONTROL = 2, QUEUES = 3 };
 enum {
     H_FLAGS = 0,
     H_GSO_TYPE = 1,
+    H_HEADERS = 2,
     H_GSO_SIZE = 4,
     H_CSUM_START = 6,
     H_CSUM_OFFSET = 8,
@@ -52,7 +54,8 @@ enum {
 };
 enum { NEEDS_CSUM = 1, DATA_VALID = 2 };
 enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_ECN = 0x80 };
-#define TCP_OFFSET 12 /* of the byte with the header's length */
+#define TCP_OFFSET   12 /* of the byte with the header's length */
+#define TCP_CHECKSUM 16
 
 /* Control commands: class, command. */
 enum { CTRL_RX = 0, CTRL_MAC = 1, MAC_SET_TABLE = 0, MAC_SET_ADDRESS = 1, RX_COMMANDS = 6 };
@@ -195,11 +198,10 @@ static int take_more(struct virtio_net *s, const uint8_t *frame, size_t n, size_
     return TAKEN;
 }
 
-/* lock held. */
-static int receive(struct virtio_net *s, const uint8_t *frame, size_t n)
+/* A frame with its header; lock held. */
+static int receive(struct virtio_net *s, const uint8_t h[H_BYTES], const uint8_t *frame, size_t n)
 {
     struct virtq *q = &s->v.q[Q_RECEIVE];
-    uint8_t h[H_BYTES] = {[H_BUFFERS] = 1};
     unsigned header = header_bytes(s);
 
     if (!virtio_pop(&s->v, q, &s->first))
@@ -209,9 +211,6 @@ static int receive(struct virtio_net *s, const uint8_t *frame, size_t n)
         virtq_push(q, &s->first, 0);
         return TOO_LONG;
     }
-    if (virtio_has(&s->v, F_GUEST_CSUM) &&
-        (net_checksum_verify(frame, n) & (NET_L4_CHECKED | NET_L4_BAD)) == NET_L4_CHECKED)
-        h[H_FLAGS] = DATA_VALID;
     virtq_write(&s->first, 0, h, header);
     size_t done = virtq_write(&s->first, header, frame, n);
     if (done < n)
@@ -220,14 +219,13 @@ static int receive(struct virtio_net *s, const uint8_t *frame, size_t n)
     return TAKEN;
 }
 
-static bool client_receive(void *opaque, const uint8_t *frame, size_t n)
+/* lock held. False: the backend keeps the frame. */
+static bool take(struct virtio_net *s, const uint8_t h[H_BYTES], const uint8_t *frame, size_t n)
 {
-    struct virtio_net *s = opaque;
     int r = TOO_LONG;
 
-    pthread_mutex_lock(&s->v.lock);
     if (virtio_running(&s->v) && n <= NET_FRAME_MAX) {
-        r = receive(s, frame, n);
+        r = receive(s, h, frame, n);
         s->pushed |= r == TAKEN;
     }
     if (r == TOO_LONG)
@@ -235,8 +233,56 @@ static bool client_receive(void *opaque, const uint8_t *frame, size_t n)
     s->starved = r == NO_BUFFERS;
     if (s->starved)
         publish_received(s);
-    pthread_mutex_unlock(&s->v.lock);
     return r != NO_BUFFERS;
+}
+
+static bool client_receive(void *opaque, const uint8_t *frame, size_t n)
+{
+    struct virtio_net *s = opaque;
+    uint8_t h[H_BYTES] = {[H_BUFFERS] = 1};
+
+    pthread_mutex_lock(&s->v.lock);
+    if (virtio_has(&s->v, F_GUEST_CSUM) &&
+        (net_checksum_verify(frame, n) & (NET_L4_CHECKED | NET_L4_BAD)) == NET_L4_CHECKED)
+        h[H_FLAGS] = DATA_VALID;
+    bool taken = take(s, h, frame, n);
+    pthread_mutex_unlock(&s->v.lock);
+    return taken;
+}
+
+static bool client_takes_large(void *opaque)
+{
+    struct virtio_net *s = opaque;
+
+    pthread_mutex_lock(&s->v.lock);
+    bool takes =
+        virtio_running(&s->v) && virtio_has(&s->v, F_GUEST_CSUM) && virtio_has(&s->v, F_GUEST_TSO4);
+    pthread_mutex_unlock(&s->v.lock);
+    return takes;
+}
+
+/* The driver gets the segment whole, with the sum of the pseudo header in its checksum field. */
+static bool client_receive_large(void *opaque, const uint8_t *frame, size_t n, size_t mss)
+{
+    struct virtio_net *s = opaque;
+    uint8_t h[H_BYTES] = {[H_FLAGS] = NEEDS_CSUM, [H_GSO_TYPE] = GSO_TCPV4, [H_BUFFERS] = 1};
+    const uint8_t *ip = frame + NET_FRAME_MIN;
+    size_t tcp = NET_FRAME_MIN + (ip[0] & 15u) * 4;
+
+    if (n > NET_FRAME_MAX || tcp + 20 > n)
+        return true;
+    virtio_put(h + H_HEADERS, tcp + (frame[tcp + TCP_OFFSET] >> 4) * 4u, 2);
+    virtio_put(h + H_GSO_SIZE, mss, 2);
+    virtio_put(h + H_CSUM_START, tcp, 2);
+    virtio_put(h + H_CSUM_OFFSET, TCP_CHECKSUM, 2);
+    uint16_t sum = (uint16_t)~net_sum_finish(net_sum(ip + 12, 8, ip[9] + (uint32_t)(n - tcp)));
+    pthread_mutex_lock(&s->v.lock);
+    memcpy(s->frame, frame, n);
+    s->frame[tcp + TCP_CHECKSUM] = (uint8_t)(sum >> 8);
+    s->frame[tcp + TCP_CHECKSUM + 1] = (uint8_t)sum;
+    bool taken = take(s, h, s->frame, n);
+    pthread_mutex_unlock(&s->v.lock);
+    return taken;
 }
 
 static void client_batch_end(void *opaque)
@@ -371,8 +417,8 @@ static const struct virtio_ops ops = {
 
 static void set_config(struct virtio_net *s, const struct virtio_net_config *c)
 {
-    s->v.features = F_CSUM | F_GUEST_CSUM | F_MAC | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN |
-                    F_MRG_RXBUF | F_STATUS | F_CTRL_VQ | F_CTRL_RX | F_CTRL_MAC_ADDR |
+    s->v.features = F_CSUM | F_GUEST_CSUM | F_GUEST_TSO4 | F_MAC | F_HOST_TSO4 | F_HOST_TSO6 |
+                    F_HOST_ECN | F_MRG_RXBUF | F_STATUS | F_CTRL_VQ | F_CTRL_RX | F_CTRL_MAC_ADDR |
                     VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX;
     s->v.config_bytes = CFG_BYTES;
     memcpy(s->mac, c->mac, 6);
@@ -398,6 +444,7 @@ struct virtio *virtio_net_new(const struct dev_host *h, const struct virtio_net_
     set_config(s, config);
     virtio_init(&s->v, h);
     if (s->net)
-        s->net->client = (struct netdev_client){client_receive, s, client_batch_end};
+        s->net->client = (struct netdev_client){client_receive, s, client_batch_end,
+                                                client_takes_large, client_receive_large};
     return &s->v;
 }

@@ -173,6 +173,114 @@ static void fragmented_datagrams_arrive(void **state)
     net_rig_free(r);
 }
 
+/* The card's driver takes segments whole, as virtio-net's does; or it does not. */
+static bool takes_large;
+static size_t largest, mss_told;
+
+static bool does_take_large(void *opaque)
+{
+    return takes_large;
+}
+
+static bool receive_large(void *opaque, const uint8_t *frame, size_t n, size_t mss)
+{
+    largest = n > largest ? n : largest;
+    mss_told = mss;
+    return net_rig_receive(opaque, frame, n);
+}
+
+static void stream_of_bytes(bool whole)
+{
+    struct net_rig *r = net_rig_new("user");
+    unsigned port;
+    int listener = local_socket(SOCK_STREAM, &port);
+    struct tcp_end t = {.peer = HOST_IP, .port = 40002, .peer_port = port, .seq = 1};
+    static uint8_t f[NET_FRAME_MAX], sent[100000];
+    for (size_t i = 0; i < sizeof sent; i++)
+        sent[i] = (uint8_t)(i * 11 + (i >> 9));
+    takes_large = whole;
+    largest = 0;
+    r->net->client.takes_large = does_take_large;
+    r->net->client.receive_large = receive_large;
+    uint8_t *h = f + L4_AT; /* a SYN with MSS 1400 behind two NOPs */
+    put16(h, t.port);
+    put16(h + 2, port);
+    put32(h + 4, t.seq++);
+    memcpy(h + 12, "\x70\x02\xff\xff\0\0\0\0\1\1\2\4\5\x78\0\0", 16);
+    net_rig_send(r, f, ip_frame(f, 6, GUEST_IP, HOST_IP, 28));
+    size_t n, done = 0, frames = 0;
+    assert_int_equal(tcp_next(r, &t, f, &n), TCP_SYN | TCP_ACK);
+    tcp_send(r, &t, TCP_ACK, NULL, 0);
+    int fd = accept(listener, NULL, NULL);
+    assert_int_equal(send(fd, sent, sizeof sent, 0), sizeof sent);
+    while (done < sizeof sent) {
+        uint32_t expected = t.ack;
+        n = net_rig_next(r, f, sizeof f);
+        if (!is_ip(f, n, 6) || get32(f + L4_AT + 4) != expected)
+            continue;
+        size_t data = get16(f + IP_AT + 2) - 40;
+        assert_int_equal(f[L4_AT + 12] >> 4, 5);
+        assert_memory_equal(f + TCP_DATA, sent + done, data);
+        if (!whole)
+            assert_in_range(data, 0, 1400);
+        done += data;
+        frames += data > 0;
+        t.ack += (uint32_t)data;
+        tcp_send(r, &t, TCP_ACK, NULL, 0);
+    }
+    if (whole) {
+        assert_in_range(largest, 10000, 20000);
+        assert_int_equal(mss_told, 1400);
+        assert_in_range(frames, 7, 40);
+    } else {
+        assert_true(frames >= sizeof sent / 1400);
+    }
+    close(fd);
+    close(listener);
+    net_rig_free(r);
+}
+
+static void segments_are_cut_for_ordinary_cards(void **state)
+{
+    stream_of_bytes(false);
+}
+
+static void segments_stay_whole_for_others(void **state)
+{
+    stream_of_bytes(true);
+}
+
+/* Datagrams larger than the wire come as fragments. */
+static void large_datagrams_are_fragmented(void **state)
+{
+    struct net_rig *r = net_rig_new("user");
+    unsigned port;
+    int server = local_socket(SOCK_DGRAM, &port);
+    static uint8_t f[FRAME_ROOM], data[5000], got[6000];
+    struct sockaddr_in from;
+    socklen_t len = sizeof from;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 7);
+    net_rig_send(r, f, udp_frame(f, GUEST_IP, 5001, HOST_IP, port, "x", 1));
+    recvfrom(server, got, sizeof got, 0, (struct sockaddr *)&from, &len);
+    assert_int_equal(sendto(server, data, sizeof data, 0, (struct sockaddr *)&from, len), 5000);
+    for (size_t done = 0; done < 5008;) {
+        size_t n = net_rig_next(r, f, sizeof f);
+        if (arp_answer(r, f, n) || !is_ip(f, n, 17))
+            continue;
+        assert_in_range(n, 60, 1514);
+        assert_int_equal(fold16(sum16(f + IP_AT, 20, 0)), 0);
+        size_t at = (get16(f + IP_AT + 6) & 0x1fff) * 8, part = get16(f + IP_AT + 2) - 20;
+        assert_int_equal(at, done);
+        memcpy(got + at, f + L4_AT, part);
+        done += part;
+        assert_int_equal(get16(f + IP_AT + 6) >> 13 & 1, done < 5008);
+    }
+    assert_memory_equal(got + 8, data, sizeof data);
+    close(server);
+    net_rig_free(r);
+}
+
 static void udp_both_ways(void **state)
 {
     struct net_rig *r = net_rig_new("user");
@@ -322,6 +430,9 @@ int main(void)
         cmocka_unit_test(another_network),
         cmocka_unit_test(guest_connects_to_a_server_of_the_host),
         cmocka_unit_test(large_segments_are_taken_whole),
+        cmocka_unit_test(segments_are_cut_for_ordinary_cards),
+        cmocka_unit_test(segments_stay_whole_for_others),
+        cmocka_unit_test(large_datagrams_are_fragmented),
         cmocka_unit_test(udp_both_ways),
         cmocka_unit_test(fragmented_datagrams_arrive),
         cmocka_unit_test(forwards_lead_into_the_guest),

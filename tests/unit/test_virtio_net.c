@@ -277,6 +277,37 @@ static void frames_spread_over_buffers(void **state)
     free_bench(&b);
 }
 
+/* A driver with GUEST_TSO4 gets segments whole, with what it takes to cut them. */
+static void large_segments_arrive_whole(void **state)
+{
+    static uint8_t frame[9000], copy[9000];
+    struct bench b = new_bench(true);
+    const struct netdev_client *c = &b.w->net.client;
+    uint32_t id, len = 0;
+    size_t n = tcp_frame(frame, 8000);
+    assert_false(c->takes_large(c->opaque)); /* no driver */
+    vr_start(b.d, VIRTIO_F_VERSION_1 | F(7) | F(1), 3);
+    assert_true(c->takes_large(c->opaque));
+    give(&b, 65000);
+    assert_true(c->receive_large(c->opaque, frame, n, 1460));
+    assert_false(c->receive_large(c->opaque, frame, n, 1460));
+    batch_end(&b);
+    assert_true(gq_used(&b.d->q[0], &id, &len));
+    assert_int_equal(len, 12 + n);
+    assert_int_equal(get(mem_of(&b), RX, 8),
+                     1 | 1 << 8 | 54 << 16 | UINT64_C(1460) << 32 | UINT64_C(34) << 48);
+    assert_int_equal(get(mem_of(&b), RX + 8, 4), 16 | 1 << 16);
+    phys_read(mem_of(&b), RX + 12, copy, n);
+    assert_int_equal(copy[50] << 8 | copy[51], /* the pseudo header's sum */
+                     (uint16_t)~net_sum_finish(net_sum(frame + 26, 8, 6 + 8020)));
+    assert_memory_equal(copy, frame, 50);
+    assert_memory_equal(copy + 52, frame + 52, n - 52);
+    vr_set_status(b.d, 0);
+    vr_start(b.d, VIRTIO_F_VERSION_1 | F(7), 3); /* means nothing without GUEST_CSUM */
+    assert_false(c->takes_large(c->opaque));
+    free_bench(&b);
+}
+
 static void without_a_driver_frames_are_dropped(void **state)
 {
     struct bench b = new_bench(true);
@@ -334,6 +365,7 @@ int main(void)
         cmocka_unit_test(large_segments_are_cut),
         cmocka_unit_test(frames_arrive),
         cmocka_unit_test(frames_spread_over_buffers),
+        cmocka_unit_test(large_segments_arrive_whole),
         cmocka_unit_test(without_a_driver_frames_are_dropped),
         cmocka_unit_test(commands_and_configuration),
     };
