@@ -79,6 +79,7 @@ struct vm_config {
     bool firmware;    /* run the firmware even if there is a kernel, which it then starts */
     const char *bios; /* file to use in place of the distribution's firmware, or NULL */
     enum boot_device boot[VM_MAX_BOOT]; /* BOOT_NONE from the first that is not given */
+    bool boot_menu;                     /* firmware offers a menu and waits a little */
     struct drive_config drive[VM_MAX_DRIVES];
     unsigned drives;
     struct nic_config nic[VM_MAX_NICS];

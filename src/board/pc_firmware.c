@@ -129,11 +129,11 @@ static int tell_acpi(struct pc *pc, struct err *e)
     return r;
 }
 
-/* No waiting for a key, no restart when nothing can be started; what the BIOS prints goes to the
- * first serial port, too, unless somebody looks at the screen. */
+/* No waiting for a key unless somebody wants a menu, no restart when nothing can be started; what
+ * the BIOS prints goes to the first serial port, too, unless somebody looks at the screen. */
 static int tell_choices(struct pc *pc, struct err *e)
 {
-    int r = add_number(pc, "etc/show-boot-menu", 0, e);
+    int r = add_number(pc, "etc/show-boot-menu", pc->vm->config.boot_menu, e);
 
     if (r == 0)
         r = add_number(pc, "etc/boot-fail-wait", UINT32_MAX, e);

@@ -80,8 +80,10 @@ void nets_settle(struct run_options *o);
 int parse_size(const char *text, uint64_t *bytes, struct err *e);
 /* "30", "30s", "500ms", "2m", "1h"; more than zero. 0 or -EINVAL. */
 int parse_duration(const char *text, uint64_t *ns, struct err *e);
-/* "cdrom,disk", or letters as of old: "dc". Unused places become BOOT_NONE. 0 or -EINVAL. */
-int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], struct err *e);
+/* "cdrom,disk", or letters as of old: "dc". Unused places become BOOT_NONE. The word "menu" among
+ * them sets *menu. 0 or -EINVAL. */
+int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], bool *menu,
+                     struct err *e);
 
 /* Commands; argv[0] is the command's name. */
 int cmd_run(int argc, char **argv); /* and restore */

@@ -198,7 +198,7 @@ static int set_bios(struct run_options *o, const char *arg, struct err *e)
 
 static int set_boot(struct run_options *o, const char *arg, struct err *e)
 {
-    return parse_boot_order(arg, o->vm.boot, e);
+    return parse_boot_order(arg, o->vm.boot, &o->vm.boot_menu, e);
 }
 
 static int set_control(struct run_options *o, const char *arg, struct err *e)

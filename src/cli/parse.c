@@ -100,24 +100,36 @@ static bool append_device(enum boot_device order[VM_MAX_BOOT], unsigned *count,
     return true;
 }
 
-int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], struct err *e)
+/* The word for the BIOS's menu may stand among the devices, once. */
+static bool take_menu(const char *text, size_t n, bool *menu)
+{
+    bool is_it = !*menu && n == 4 && strncasecmp(text, "menu", n) == 0;
+    *menu |= is_it;
+    return is_it;
+}
+
+int parse_boot_order(const char *text, enum boot_device order[VM_MAX_BOOT], bool *menu,
+                     struct err *e)
 {
     size_t first = strcspn(text, ",");
-    bool words = text[first] || find_word(text, first) != BOOT_NONE, good = *text;
+    bool words = text[first] || first > VM_MAX_BOOT, good = *text;
     unsigned count = 0;
 
+    *menu = false;
     memset(order, 0, VM_MAX_BOOT * sizeof *order);
     for (const char *at = text; *at && good;) {
         size_t n = words ? strcspn(at, ",") : 1;
-        good = append_device(order, &count, words ? find_word(at, n) : find_letter(*at));
+        good = (words && take_menu(at, n, menu)) ||
+               append_device(order, &count, words ? find_word(at, n) : find_letter(*at));
         at += n;
         if (good && words && *at == ',')
             good = *++at;
     }
     if (good)
         return 0;
-    return err_set(e, EINVAL, "bad-option",
-                   "--boot takes floppy, disk and cdrom in the order they are to be tried, with "
-                   "commas between, or their letters a, c and d; not \"%s\"",
-                   text);
+    return err_set(
+        e, EINVAL, "bad-option",
+        "--boot takes floppy, disk and cdrom in the order they are to be tried, and menu, "
+        "with commas between, or the letters a, c and d; not \"%s\"",
+        text);
 }

@@ -20,11 +20,12 @@ struct text_row {
 };
 
 static const struct state_field numbers[] = {
-    STATE(struct vm_config, clock),    STATE(struct vm_config, ram_bytes),
-    STATE(struct vm_config, firmware), STATE_ARRAY(struct vm_config, boot),
-    STATE(struct vm_config, drives),   STATE(struct vm_config, nics),
-    STATE(struct vm_config, shares),   STATE(struct vm_config, allow_reboot),
-    STATE(struct vm_config, extras),   STATE(struct vm_config, display),
+    STATE(struct vm_config, clock),     STATE(struct vm_config, ram_bytes),
+    STATE(struct vm_config, firmware),  STATE_ARRAY(struct vm_config, boot),
+    STATE(struct vm_config, drives),    STATE(struct vm_config, nics),
+    STATE(struct vm_config, shares),    STATE(struct vm_config, allow_reboot),
+    STATE(struct vm_config, extras),    STATE(struct vm_config, display),
+    STATE(struct vm_config, boot_menu),
 };
 static const struct text_row texts[] = {
     {"kernel", offsetof(struct vm_config, kernel), true},

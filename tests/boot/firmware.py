@@ -116,6 +116,36 @@ def start(folder, what, options, want):
     return 1
 
 
+def read_until(process, text):
+    """The console up to `text`, or all of it."""
+    data = b''
+    while text not in data:
+        more = os.read(process.stdout.fileno(), 4096)
+        if not more:
+            break
+        data += more
+    return data
+
+
+def menu(folder):
+    """ESC shows the drives in the order of --boot; a digit picks one. Returns 1 if not, else 0."""
+    command = [RING3, 'run', '--engine', ENGINE, '-m', '16M', '--net', 'none', '--timeout', '60s',
+               '--boot', 'menu,cdrom', *I, *V, *C]
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, bufsize=0) as process:
+        read_until(process, b'boot menu')
+        process.stdin.write(b'\x1b')
+        shown = read_until(process, b'3. ')
+        process.stdin.write(b'3')
+        shown += process.stdout.read()
+    good = (process.returncode == VIRTIO and
+            [b'DVD/CD' in shown, b'ata0-0' in shown, b'Virtio disk' in shown] == [True] * 3 and
+            shown.index(b'DVD/CD') < shown.index(b'ata0-0') < shown.index(b'Virtio disk'))
+    if not good:
+        print(f'FAIL: menu: {process.returncode}, not {VIRTIO}\n{shown.decode(errors="replace")}')
+    return 0 if good else 1
+
+
 def main():
     failed = 0
     with tempfile.TemporaryDirectory(prefix='ring3-firmware.') as folder:
@@ -131,7 +161,8 @@ def main():
             with open(os.path.join(folder, 'disk.img'), 'wb') as f:
                 f.write(text.ljust(1 << 20, b'\0'))
             failed += start(folder, what, options + ['disk.img'], want)
-    print(f'{len(CASES) + len(more) - failed} passed, {failed} failed')
+        failed += menu(folder)
+    print(f'{len(CASES) + len(more) + 1 - failed} passed, {failed} failed')
     return 1 if failed else 0
 
 

@@ -73,25 +73,33 @@ static void boot_orders(void **state)
     static const struct {
         const char *text;
         enum boot_device order[VM_MAX_BOOT];
+        bool menu;
     } good[] = {
+        {"menu", {BOOT_NONE}, true},
+        {"menu,cdrom,disk", {BOOT_CDROM, BOOT_DISK}, true},
+        {"floppy,Menu", {BOOT_FLOPPY}, true},
+        {"floppy,disk,cdrom,menu", {BOOT_FLOPPY, BOOT_DISK, BOOT_CDROM}, true},
         {"cdrom", {BOOT_CDROM}},
         {"floppy,disk,cdrom", {BOOT_FLOPPY, BOOT_DISK, BOOT_CDROM}},
         {"Disk,CDROM", {BOOT_DISK, BOOT_CDROM}},
         {"dc", {BOOT_CDROM, BOOT_DISK}},
         {"A", {BOOT_FLOPPY}},
     };
-    static const char *const bad[] = {"",      "network",   "n",    "disk,",     ",disk",
-                                      "cc",    "disk,disk", "cdx",  "disk,tape", "c,d",
-                                      "disk ", "acdn",      "a,,c", "acda"};
+    static const char *const bad[] = {"",          "network", "n",         "disk,", ",disk", "cc",
+                                      "disk,disk", "cdx",     "disk,tape", "c,d",   "disk ", "acdn",
+                                      "a,,c",      "acda",    "menu,menu", "men",   "menus"};
     struct err e;
     for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
         enum boot_device order[VM_MAX_BOOT] = {BOOT_DISK, BOOT_DISK, BOOT_DISK};
-        assert_int_equal(parse_boot_order(good[i].text, order, &e), 0);
+        bool menu = !good[i].menu;
+        assert_int_equal(parse_boot_order(good[i].text, order, &menu, &e), 0);
+        assert_int_equal(menu, good[i].menu);
         assert_memory_equal(order, good[i].order, sizeof order);
     }
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
         enum boot_device order[VM_MAX_BOOT];
-        assert_int_equal(parse_boot_order(bad[i], order, &e), -EINVAL);
+        bool menu;
+        assert_int_equal(parse_boot_order(bad[i], order, &menu, &e), -EINVAL);
         assert_string_equal(e.id, "bad-option");
     }
 }
