@@ -79,6 +79,36 @@ static void another_network(void **state)
     net_rig_free(r);
 }
 
+/* What a card's boot ROM asks for: the name of a file (in the header of BOOTP) and the file by
+ * TFTP. */
+static void files_for_network_boot(void **state)
+{
+    char folder[] = "/tmp/ring3-tftp.XXXXXX", path[64], spec[128];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/boot.0", folder);
+    snprintf(spec, sizeof spec, "user,tftp=%s,bootfile=boot.0", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("chain loader", file);
+    fclose(file);
+    struct net_rig *r = net_rig_new(spec);
+    uint8_t f[FRAME_ROOM];
+    dhcp_discover(r, f);
+    assert_string_equal((char *)f + UDP_DATA + 108, "boot.0");
+    static const char request[] = "\0\1boot.0\0octet";
+    net_rig_send(r, f, udp_frame(f, GUEST_IP, 2000, HOST_IP, 69, request, sizeof request));
+    size_t n = next_ip(r, f, 17, 2000);
+    assert_true(n >= UDP_DATA + 16);
+    assert_memory_equal(f + UDP_DATA, "\0\3\0\1chain loader", 16);
+    static const char outside[] = "\0\1../../etc/passwd\0octet";
+    net_rig_send(r, f, udp_frame(f, GUEST_IP, 2001, HOST_IP, 69, outside, sizeof outside));
+    next_ip(r, f, 17, 2001);
+    assert_int_equal(f[UDP_DATA + 1], 5); /* an error */
+    net_rig_free(r);
+    unlink(path);
+    rmdir(folder);
+}
+
 /* ---- connections ----------------------------------------------------------------------------- */
 
 static void guest_connects_to_a_server_of_the_host(void **state)
@@ -428,6 +458,7 @@ int main(void)
         cmocka_unit_test(arp_is_answered),
         cmocka_unit_test(dhcp_gives_address_and_names),
         cmocka_unit_test(another_network),
+        cmocka_unit_test(files_for_network_boot),
         cmocka_unit_test(guest_connects_to_a_server_of_the_host),
         cmocka_unit_test(large_segments_are_taken_whole),
         cmocka_unit_test(segments_are_cut_for_ordinary_cards),
