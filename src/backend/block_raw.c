@@ -12,11 +12,13 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define SECTOR      512
@@ -30,6 +32,8 @@ struct file_disk {
     struct disk disk; /* first */
     int fd;
     bool unsafe;
+    bool in_memory;           /* on tmpfs: reads never wait for long */
+    _Atomic bool no_nowait;   /* the file system does not know RWF_NOWAIT */
     _Atomic bool no_holes;    /* the file system cannot punch */
     _Atomic bool sync_failed; /* fdatasync failed: what it lost will not be written later */
 };
@@ -59,7 +63,7 @@ static int file_read(struct disk *d, uint64_t offset, uint64_t len, struct span 
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return -errno;
+            return -EIO;
         if (got == 0)
             return end_of_file(f, offset, len, to);
         to = span_behind(to, (uint64_t)got);
@@ -71,11 +75,14 @@ static int file_read(struct disk *d, uint64_t offset, uint64_t len, struct span 
 static bool file_read_now(struct disk *d, uint64_t offset, uint64_t len, struct span to)
 {
     struct file_disk *f = self(d);
+    int flags = f->in_memory ? 0 : RWF_NOWAIT;
     while (len) {
         struct iovec v[PIECES];
         uint64_t bytes;
-        int n = span_pieces(to, len, v, PIECES, &bytes);
-        ssize_t got = n ? preadv2(f->fd, v, n, (off_t)offset, RWF_NOWAIT) : 0;
+        int n = f->no_nowait ? 0 : span_pieces(to, len, v, PIECES, &bytes);
+        ssize_t got = n ? preadv2(f->fd, v, n, (off_t)offset, flags) : 0;
+        if (got < 0 && errno == EOPNOTSUPP)
+            f->no_nowait = true;
         if (got <= 0 || (uint64_t)got != bytes)
             return false; /* file_read finds out why, and reads it all */
         to = span_behind(to, bytes);
@@ -251,6 +258,8 @@ static int find_size(struct file_disk *f, const char *path, struct err *e)
     off_t end = S_ISBLK(st.st_mode) ? lseek(f->fd, 0, SEEK_END) : st.st_size;
     if (end < 0)
         return open_error(path, false, errno, e);
+    struct statfs fs;
+    f->in_memory = fstatfs(f->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
     f->disk.end = (uint64_t)end;
     f->disk.bytes = (f->disk.end + SECTOR - 1) / SECTOR * SECTOR;
     return 0;

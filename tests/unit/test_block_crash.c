@@ -388,7 +388,7 @@ static void run_any(bool qcow2, bool backing, bool snapshot, unsigned writers,
     w->snapshot_bits = snapshot ? c.cluster_bits : 0;
     w->writers = writers;
     w->ops = 600 / writers;
-    crash_often(w, qcow2, backing, 150, c, seed + more_seeds * 1000);
+    crash_often(w, qcow2, backing, 100, c, seed + more_seeds * 1000);
     for (unsigned i = 0; i < COUNT; i++)
         free(w->history[i].v);
     for (unsigned i = 0; i < writers; i++)
