@@ -10,11 +10,13 @@ import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import termios
 import time
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = os.path.normpath(os.path.join(HERE, '..', '..', 'tools'))
@@ -91,6 +93,18 @@ def initramfs(path, script=None, program=None, modules='', add=()):
             arguments.append(program)
         subprocess.run(arguments, check=True)
     return path
+
+
+def picture(path):
+    """Of a screenshot: width, height, rows of 3 bytes a pixel. Only as ring3 writes PNG files: one
+    piece of data, no filters."""
+    with open(path, 'rb') as f:
+        data = f.read()
+    width, height = struct.unpack('>II', data[16:24])
+    at = data.index(b'IDAT')
+    raw = zlib.decompress(data[at + 4:at + 4 + struct.unpack('>I', data[at - 4:at])[0]])
+    row = 1 + 3 * width
+    return width, height, [raw[y * row + 1:(y + 1) * row] for y in range(height)]
 
 
 class Guest:

@@ -10,17 +10,15 @@ skipped because the guest was never fetched.
 import json
 import os
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'screen'))
 import harness
 import rfb
-from harness import Failed, expect
+from harness import Failed, expect, picture
 
 RING3 = sys.argv[1]
 ENGINE = sys.argv[2]
@@ -49,17 +47,6 @@ def run(folder, options, append, code=0, seconds=120, script=None, modules=''):
     if result.returncode != code:
         raise Failed(f'exit code {result.returncode}\n{result.stdout}\n{result.stderr}')
     return result
-
-
-def picture(path):
-    """Width, height, rows."""
-    with open(path, 'rb') as f:
-        data = f.read()
-    width, height = struct.unpack('>II', data[16:24])
-    at = data.index(b'IDAT')
-    raw = zlib.decompress(data[at + 4:at + 4 + struct.unpack('>I', data[at - 4:at])[0]])
-    row = 1 + 3 * width
-    return width, height, [raw[y * row + 1:(y + 1) * row] for y in range(height)]
 
 
 def console():
