@@ -102,6 +102,30 @@ static void release(struct device *d)
     free(s);
 }
 
+static bool has_drives(struct ide *s)
+{
+    for (unsigned n = 0; n < IDE_DRIVES; n++)
+        if (drive_of(s, n)->kind != IDE_ABSENT)
+            return true;
+    return false;
+}
+
+static void figures(struct device *d, const struct figure_sink *to)
+{
+    struct ide *s = container_of(d, struct ide, dev);
+
+    if (!has_drives(s))
+        return;
+    pthread_mutex_lock(&s->lock);
+    double accesses = (double)s->accesses, requests = (double)s->requests;
+    double interrupts = (double)s->interrupts;
+    pthread_mutex_unlock(&s->lock);
+    to->add(to->opaque, "requests", requests, 0, "");
+    to->add(to->opaque, "accesses", accesses, 0, "");
+    to->add(to->opaque, "interrupts", interrupts, 0, "");
+    to->add(to->opaque, "accesses_per_request", requests > 0 ? accesses / requests : 0, 1, "");
+}
+
 /* ---- snapshots ------------------------------------------------------------------------------- */
 
 static bool fits_drive(const struct ide_drive *d, enum ide_job job)
@@ -206,6 +230,7 @@ static const struct device_ops ops = {
     .reset = reset,
     .free = release,
     .restored = restored,
+    .figures = figures,
     .state = state,
     .state_count = ARRAY_LEN(state),
 };

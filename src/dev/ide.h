@@ -145,7 +145,15 @@ struct ide {
     struct ide_channel channel[IDE_CHANNELS];
     unsigned mapped; /* port ranges */
     struct log_limit limit;
+    uint64_t accesses, requests, interrupts; /* for --stats: of the guest, to images, of both */
 };
+
+/* A register access begins: takes the lock. */
+static inline void ide_enter(struct ide *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->accesses++;
+}
 
 /* ---- ide_channel.c ---- */
 extern const struct io_ops ide_command_ops, ide_control_ops; /* opaque: struct ide_channel */

@@ -31,8 +31,10 @@ void ide_update_irq(struct ide_channel *c)
 {
     uint8_t level = ide_selected(c)->intrq && !(c->control & CTL_NIEN);
 
-    if (level && !c->level)
+    if (level && !c->level) {
         ide_dma_interrupt(c);
+        c->ide->interrupts++;
+    }
     c->level = level;
     irq_set(&c->irq, level);
 }
@@ -190,6 +192,7 @@ void ide_submit(struct ide_channel *c, ide_then_fn then)
         then(c, d, -EIO);
         return;
     }
+    c->ide->requests++;
     c->then = then;
     c->request.done = request_done;
     c->in_flight = true;
@@ -352,7 +355,7 @@ static uint64_t command_read(void *opaque, uint64_t offset, unsigned size)
     struct ide_channel *c = opaque;
     uint64_t value = 0;
 
-    pthread_mutex_lock(&c->ide->lock);
+    ide_enter(c->ide);
     if (!c->decoded)
         value = UINT32_MAX;
     else if (offset == REG_DATA)
@@ -368,7 +371,7 @@ static void command_write(void *opaque, uint64_t offset, unsigned size, uint64_t
 {
     struct ide_channel *c = opaque;
 
-    pthread_mutex_lock(&c->ide->lock);
+    ide_enter(c->ide);
     if (!c->decoded)
         ;
     else if (offset == REG_DATA)
@@ -383,7 +386,7 @@ static uint64_t control_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct ide_channel *c = opaque;
 
-    pthread_mutex_lock(&c->ide->lock);
+    ide_enter(c->ide);
     uint8_t value = c->decoded ? status_of(c) : 0xff;
     pthread_mutex_unlock(&c->ide->lock);
     return value;
@@ -393,7 +396,7 @@ static void control_write(void *opaque, uint64_t offset, unsigned size, uint64_t
 {
     struct ide_channel *c = opaque;
 
-    pthread_mutex_lock(&c->ide->lock);
+    ide_enter(c->ide);
     if (c->decoded)
         write_control(c, (uint8_t)value);
     pthread_mutex_unlock(&c->ide->lock);
@@ -405,7 +408,7 @@ static unsigned command_read_many(void *opaque, uint64_t offset, unsigned size, 
     struct ide_channel *c = opaque;
     unsigned n = 0;
 
-    pthread_mutex_lock(&c->ide->lock);
+    ide_enter(c->ide);
     if (c->decoded && offset == REG_DATA)
         n = data_read_many(c, size, buf, count);
     pthread_mutex_unlock(&c->ide->lock);

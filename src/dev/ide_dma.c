@@ -283,7 +283,7 @@ static uint64_t bus_master_read(void *opaque, uint64_t offset, unsigned size)
     struct ide *s = opaque;
     uint64_t value = 0;
 
-    pthread_mutex_lock(&s->lock);
+    ide_enter(s);
     for (unsigned i = 0; i < size; i++)
         value |= (uint64_t)read_byte(&s->channel[offset >> 3 & 1], (offset & 7) + i) << 8 * i;
     pthread_mutex_unlock(&s->lock);
@@ -294,7 +294,7 @@ static void bus_master_write(void *opaque, uint64_t offset, unsigned size, uint6
 {
     struct ide *s = opaque;
 
-    pthread_mutex_lock(&s->lock);
+    ide_enter(s);
     for (unsigned i = 0; i < size; i++)
         write_byte(&s->channel[offset >> 3 & 1], (offset & 7) + i, (uint8_t)(value >> 8 * i));
     pthread_mutex_unlock(&s->lock);

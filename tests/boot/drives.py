@@ -7,6 +7,7 @@
 Each case is a function below. Exit code 0 passed, 1 failed, 77 skipped.
 """
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -102,7 +103,7 @@ def ata():
         write(where + '/ro.img', fixed)
         cd = iso(where, {'data': data})
         with Guest(['--disk', image + ',if=ide', '--disk', where + '/ro.img,if=ide,ro', '--cdrom',
-                    cd], script=script, modules=MODULES) as guest:
+                    cd, '--stats=json'], script=script, modules=MODULES) as guest:
             guest.wait_for(r'ata1.00: ATA-8: RING3 DISK')
             guest.wait_for(r'ata1.01: ATA-8: RING3 DISK')
             guest.wait_for(r'ata2.00: ATAPI: RING3 CD-ROM')
@@ -115,6 +116,10 @@ def ata():
             guest.wait_for(digest(data) + '  /cd/data')
             guest.wait_for(r'script ended')
             guest.wait_exit(0)
+            found = json.loads([x for x in guest.complaints().splitlines() if x[0] == '{'][-1])
+            expect(found['ide_requests'] > 100, 'requests were not counted')
+            expect(found['ide_accesses_per_request'] < 80,
+                   f"{found['ide_accesses_per_request']} accesses per request")
         image_is_whole(image, where, 'noise', written)
         expect(read(where + '/ro.img') == fixed, 'a read-only disk was written')
 
