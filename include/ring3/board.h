@@ -8,6 +8,7 @@
 #include "ring3/types.h"
 
 struct vm;
+struct block;
 
 struct board_ops {
     const char *name, *summary;
@@ -19,6 +20,9 @@ struct board_ops {
     int (*reset)(struct vm *vm, struct err *e);
     /* Somebody presses the power button; NULL if there is none. Loop thread. */
     void (*power_button)(struct vm *vm);
+    /* Exchange what is in drive n, an index of vm->config.drive, a CD-ROM or floppy drive; NULL:
+     * take it out. No request to the old one is under way afterwards. May be NULL. Loop thread. */
+    int (*change_medium)(struct vm *vm, unsigned n, struct block *medium, struct err *e);
 };
 
 #endif

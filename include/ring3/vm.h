@@ -108,11 +108,12 @@ struct vm {
     struct device *devices;  /* list, newest first; freed in that order */
     struct chardev *console; /* first serial port and debug console; owned */
     struct block
-        *drive[VM_MAX_DRIVES];       /* as config.drive; opened by vm_build, owned; NULL: empty */
-    struct netdev *nic[VM_MAX_NICS]; /* as config.nic; owned */
-    struct display display;          /* the board's; .ops NULL: it has no screen */
-    struct virtio *balloon;          /* the board's memory balloon, or NULL: virtio_balloon.h */
-    void *board_state;               /* the board's own; freed by a device in the list */
+        *drive[VM_MAX_DRIVES];        /* as config.drive; opened by vm_build, owned; NULL: empty */
+    char *medium_name[VM_MAX_DRIVES]; /* files that were put in later; owned */
+    struct netdev *nic[VM_MAX_NICS];  /* as config.nic; owned */
+    struct display display;           /* the board's; .ops NULL: it has no screen */
+    struct virtio *balloon;           /* the board's memory balloon, or NULL: virtio_balloon.h */
+    void *board_state;                /* the board's own; freed by a device in the list */
     bool engine_attached;
     pthread_t vcpu_thread;
     bool vcpu_thread_started;
@@ -143,6 +144,11 @@ void vm_free(struct vm *vm);
 /* Start the vCPU thread, serve the event loop in the calling thread until vm_stop, join.
  * Returns the exit code; the reason is in stop_id and stop_text. */
 int vm_run(struct vm *vm);
+
+/* Put another image into CD-ROM or floppy drive `drive` (an index of config.drive), or NULL to take
+ * out what is in it. The guest is told. A file that cannot be opened changes nothing. Loop thread.
+ */
+int vm_change_medium(struct vm *vm, unsigned drive, const char *file, struct err *e);
 
 /* End the VM with this code; the first call wins. text may be "" . Any thread. */
 void vm_stop(struct vm *vm, int code, const char *id, const char *fmt, ...)

@@ -254,4 +254,5 @@ const struct board_ops pc_board = {
     .build = pc_build,
     .reset = pc_reset,
     .power_button = pc_power_button,
+    .change_medium = pc_change_medium,
 };

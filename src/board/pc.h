@@ -51,9 +51,10 @@ struct pc {
     struct dev_host host;
     struct device *lapic, *ioapic, *hpet, *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host,
         *piix4, *acpi_pm;
-    uint8_t ide_place[VM_MAX_DRIVES]; /* of config.drive[]: 1 to 4, 0 for what is no IDE drive */
-    struct device *fw_cfg;            /* NULL without firmware */
-    struct device *vga;               /* or NULL */
+    uint8_t ide_place[VM_MAX_DRIVES];    /* of config.drive[]: 1 to 4, 0 for what is no IDE drive */
+    uint8_t floppy_place[VM_MAX_DRIVES]; /* the same for floppies */
+    struct device *fw_cfg;               /* NULL without firmware */
+    struct device *vga;                  /* or NULL */
     struct device *ide, *dma;
     struct device *fdc;                                    /* NULL without floppy drives */
     struct irq_line fpu_error;                             /* interrupt 13 */
@@ -76,6 +77,7 @@ int pc_boot(struct pc *pc, struct err *e);
 
 /* pc_drives.c: drives that are not virtio, from vm->config.drive and vm->drive. */
 int pc_drives_build(struct pc *pc, struct err *e);
+int pc_change_medium(struct vm *vm, unsigned n, struct block *medium, struct err *e);
 /* What the BIOS's equipment byte says of floppy drives. */
 uint8_t pc_floppy_equipment(const struct pc *pc);
 

@@ -92,6 +92,7 @@ static int place_floppies(struct pc *pc, struct fdc_config *fdc, struct err *e)
         if (n == FDC_DRIVES)
             return err_set(e, EINVAL, "too-many-floppies", "more than %d floppy drives",
                            FDC_DRIVES);
+        pc->floppy_place[i] = (uint8_t)(n + 1);
         fdc->drive[n].present = true;
         fdc->drive[n++].medium = pc->vm->drive[i];
     }
@@ -113,6 +114,24 @@ static int build_floppies(struct pc *pc, struct err *e)
     mc146818_set_cmos(pc->rtc, CMOS_FLOPPIES,
                       (uint8_t)(fdc_drive_type(pc->fdc, 0) << 4 | fdc_drive_type(pc->fdc, 1)));
     return 0;
+}
+
+int pc_change_medium(struct vm *vm, unsigned n, struct block *medium, struct err *e)
+{
+    struct pc *pc = vm->board_state;
+    int r = -ENOTTY;
+
+    if (pc->floppy_place[n])
+        r = fdc_change_medium(pc->fdc, pc->floppy_place[n] - 1u, medium);
+    else if (pc->ide_place[n])
+        r = ide_change_medium(pc->ide, pc->ide_place[n] - 1u, medium);
+    if (r == -EINVAL)
+        return err_set(
+            e, EINVAL, "floppy-size",
+            "%s: %llu bytes is no floppy's size; there are 360, 720, 1200, 1440 and 2880 "
+            "KiB",
+            medium->info.name, (unsigned long long)medium->info.bytes);
+    return r < 0 ? err_set(e, -r, "not-removable", "what is in drive %u cannot be changed", n) : 0;
 }
 
 uint8_t pc_floppy_equipment(const struct pc *pc)

@@ -16,6 +16,8 @@ int control_screen(struct control_call *c, struct err *e);
 int control_type(struct control_call *c, struct err *e);
 int control_balloon(struct control_call *c, struct err *e);
 int control_reset(struct control_call *c, struct err *e);
+int control_change(struct control_call *c, struct err *e);
+int control_eject(struct control_call *c, struct err *e);
 int control_nmi(struct control_call *c, struct err *e);
 
 /* A whole argument as a number, decimal or with 0x. -EINVAL. */

@@ -68,6 +68,29 @@ static void print_report(struct control_call *c)
     json_object_set_new(c->result, "given_bytes", json_integer((json_int_t)r.given_bytes));
 }
 
+static int change(struct control_call *c, const char *file, struct err *e)
+{
+    uint64_t drive;
+    int r = control_number(c->argv[1], &drive, e);
+
+    if (r == 0)
+        r = vm_change_medium(c->vm, drive < VM_MAX_DRIVES ? (unsigned)drive : VM_MAX_DRIVES, file,
+                             e);
+    if (r == 0)
+        fprintf(c->out, "drive %u: %s\n", (unsigned)drive, file ? file : "empty");
+    return r;
+}
+
+int control_change(struct control_call *c, struct err *e)
+{
+    return change(c, c->argv[2], e);
+}
+
+int control_eject(struct control_call *c, struct err *e)
+{
+    return change(c, NULL, e);
+}
+
 int control_balloon(struct control_call *c, struct err *e)
 {
     uint64_t mib;

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/engines.h"
@@ -130,8 +131,10 @@ void vm_free(struct vm *vm)
         vm->devices = d->next;
         d->ops->free(d);
     }
-    for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
+    for (unsigned i = 0; i < VM_MAX_DRIVES; i++) {
         block_free(vm->drive[i]);
+        free(vm->medium_name[i]);
+    }
     for (unsigned i = 0; i < VM_MAX_NICS; i++)
         netdev_free(vm->nic[i]);
     if (vm->vcpu)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -214,6 +215,46 @@ def snapshot():
             resume(f'{where}/{n}.snap', right)
 
 
+def control(path, command, *args):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(json.dumps({'command': command, 'args': args}).encode() + b'\n')
+        return json.loads(s.makefile().readline())
+
+
+def medium():
+    """Discs come and go by the control socket: the guest sees what is in the drive."""
+    script = ('cd() { sha256sum /dev/sr0 2>/dev/null || echo "no disc"; }\n'
+              'cd; echo "turn 1"; until [ "$(cd)" = "no disc" ]; do sleep 0.2; done\n'
+              'echo "turn 2"; until [ "$(cd)" != "no disc" ]; do sleep 0.2; done\n'
+              'cd; sha256sum /dev/fd0; echo "turn 3"; read -r x </dev/ttyS0\n'
+              # In the first five minutes Linux polls no change line when a floppy is opened: a read
+              # fails first.
+              'until sha256sum /dev/fd0 2>/dev/null; do sleep 0.2; done\n')
+    with folder() as where:
+        first, second = noise(1 << 20), noise(2 << 20, 2)
+        floppies = [noise(FLOPPY_BYTES, n) for n in (3, 4)]
+        names = [write(f'{where}/{n}', data)
+                 for n, data in enumerate([first, second, *floppies, noise(1 << 20, 5)])]
+        socket_path = where + '/c'
+        with Guest(['--cdrom', names[0], '--floppy', names[2], '--control', socket_path],
+                   script=script, modules=MODULES + ' floppy', tty=True) as guest:
+            guest.wait_for(digest(first))
+            guest.wait_for('turn 1')
+            expect(control(socket_path, 'eject', '0')['ok'], 'the CD cannot be taken out')
+            guest.wait_for('turn 2')
+            for bad in (['0', where + '/missing'], ['1', names[4]], ['7', names[1]]):
+                expect(not control(socket_path, 'change', *bad)['ok'], f'{bad} is no error')
+            expect(control(socket_path, 'change', '0', names[1])['ok'], 'no other CD')
+            guest.wait_for(digest(second))
+            guest.wait_for(digest(floppies[0]))
+            guest.wait_for('turn 3')
+            expect(control(socket_path, 'change', '1', names[3])['ok'], 'no other floppy')
+            guest.type('\r')
+            guest.wait_for(digest(floppies[1]))
+            guest.wait_exit(0)
+
+
 def resume(snap, right):
     with subprocess.Popen([RING3, 'restore', '--timeout', '60s', snap], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, universal_newlines=True) as restored:
@@ -226,7 +267,7 @@ def resume(snap, right):
     expect(text.count(right) == 2, 'not the right results after ' + snap + ':\n' + text)
 
 
-CASES = {f.__name__: f for f in (ata, pio, floppy, firmware, snapshot)}
+CASES = {f.__name__: f for f in (ata, pio, floppy, firmware, snapshot, medium)}
 
 
 def main():
