@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """The screen from outside: text, pictures, a terminal, VNC, typing.
 
-    screen.py RING3 GUEST CASE
+    screen.py RING3 GUEST MODES CASE
 
-GUEST is tests/guest/vga.c, whose last word says what it leaves on the screen. CASE is a function
-below; it passes by returning. Exit code 77: skipped, with a reason.
+GUEST is tests/guest/vga.c, whose last word says what it leaves on the screen. MODES is the boot
+sector modes.S. CASE is a function below; it passes by returning. Exit code 77: skipped, with a reason.
 """
 import fcntl
 import json
@@ -24,7 +24,7 @@ import zlib
 
 import rfb
 
-RING3, GUEST = sys.argv[1], sys.argv[2]
+RING3, GUEST, MODES = sys.argv[1:4]
 LIMIT = 30
 SKIP = 77
 ESC, F1, F2, RETURN = 0xff1b, 0xffbe, 0xffbf, 0xff0d
@@ -45,6 +45,28 @@ def start(*options, word='keys', **more):
     return subprocess.Popen([RING3, 'run', '-m', '64M', '--timeout', f'{LIMIT}s', *options,
                              '--append', word, GUEST], stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+
+def wait_line(p, pattern):
+    while True:
+        line = p.stdout.readline().decode()
+        check(line, 'ended before', pattern, p.stderr.read() if p.poll() is not None else '')
+        if re.search(pattern, line):
+            return
+
+
+class Control:
+    """A control socket."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.file = self.socket.makefile('rw', encoding='utf-8')
+
+    def run(self, command, *args):
+        self.file.write(json.dumps({'command': command, 'args': args}) + '\n')
+        self.file.flush()
+        return json.loads(self.file.readline())
 
 
 def read_png(path):
@@ -138,6 +160,56 @@ def linear_picture():
         check(result.returncode == 127 and b'[screenshot-failed]' in result.stderr, result.stderr)
 
 
+# As in modes.S: mode, width, height. SeaBIOS draws single dots of modes with a byte a pixel within the
+# first 64 KiB only: there the corners come round.
+BIOS_MODES = (
+    (0x04, 320, 200), (0x06, 640, 200), (0x0d, 320, 200), (0x0e, 640, 200), (0x10, 640, 350),
+    (0x11, 640, 480), (0x12, 640, 480), (0x13, 320, 200), (0x101, 640, 480), (0x102, 800, 600),
+    (0x103, 800, 600), (0x105, 1024, 768), (0x110, 640, 480), (0x111, 640, 480), (0x112, 640, 480),
+    (0x115, 800, 600), (0x118, 1024, 768), (0x104, 1024, 512))
+PACKED = (0x101, 0x103, 0x105)
+
+
+def lit(rows, width):
+    return {(x, y) for y, row in enumerate(rows) if any(row) for x in range(width)
+            if any(row[3 * x:3 * x + 3])}
+
+
+def corners(mode, width, height, shown_width):
+    points = [(x, y) for x in (0, width - 1) for y in (0, height - 1)]
+    if mode in PACKED:
+        at = [(y * width + x) % 65536 for x, y in points]
+        points = [(a % width, a // width) for a in at]
+    across, down = shown_width // width, 2 if height == 200 else 1
+    return {(x * across + i, y * down + j) for x, y in points for i in range(across)
+            for j in range(down)}
+
+
+def bios_modes():
+    """The video BIOS sets its modes, the CGA's, planes, mode 13h and VESA's from 4 to 32 bits, and the
+    corners are where they belong."""
+    if not os.path.exists('/usr/share/seabios/vgabios-stdvga.bin'):
+        print('SeaBIOS (package seabios) is not installed')
+        sys.exit(SKIP)
+    with tempfile.TemporaryDirectory() as folder:
+        with open(MODES, 'rb') as f, open(folder + '/disk.img', 'wb') as to:
+            to.write(f.read().ljust(1 << 20, b'\0'))
+        p = subprocess.Popen([RING3, 'run', '-m', '32M', '--disk', folder + '/disk.img', '--timeout',
+                              '100s', '--control', folder + '/c'], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        run = None
+        for n, (mode, width, height) in enumerate(BIOS_MODES):
+            wait_line(p, chr(ord('a') + n) + '$')
+            run = run or Control(folder + '/c').run
+            check(run('screenshot', folder + '/screen.png')['ok'], 'no screenshot')
+            w, h, rows = read_png(folder + '/screen.png')
+            got, want = lit(rows, w), corners(mode, width, height, w)
+            check(got == want, f'mode {mode:x}h, {w} by {h}:', sorted(got)[:9], sorted(want)[:9])
+            check(run('type', 'x')['ok'], 'not typed')
+        _, errors = p.communicate(timeout=LIMIT)
+        check(p.returncode == 0, p.returncode, errors)
+
+
 # ---- patterns and typing --------------------------------------------------------------------------
 
 
@@ -203,28 +275,18 @@ def commands():
     with tempfile.TemporaryDirectory() as folder:
         p = start('--display', 'none', '--control', folder + '/c', '--type', '')
         wait_line(p, 'keys:')
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(folder + '/c')
-            file = s.makefile('rw', encoding='utf-8')
-
-            def run(command, *args):
-                file.write(json.dumps({'command': command, 'args': args}) + '\n')
-                file.flush()
-                return json.loads(file.readline())
-
-            screen = run('screen')
-            check(screen['ok'] and screen['result']['screen'].startswith('ring3 vga guest\n'), screen)
-            check(run('screenshot', folder + '/before.png')['ok'], 'no screenshot')
-            check(run('type', 'x', 'y')['ok'], 'not typed')
-            wait_line(p, '^0x2d$')
-            wait_line(p, '^0x39$')
-            wait_line(p, '^0x15$')
-            wait_line(p, '^0x95$')
-            check(run('type', '<nokey>')['error']['id'] == 'bad-keys', 'no such key')
-            check(run('snapshot', folder + '/s')['ok'], 'no snapshot')
-            check(run('type', '<esc>')['ok'], 'not typed')
-            p.communicate(timeout=LIMIT)
-            check(p.returncode == 0, p.returncode)
+        run = Control(folder + '/c').run
+        screen = run('screen')
+        check(screen['ok'] and screen['result']['screen'].startswith('ring3 vga guest\n'), screen)
+        check(run('screenshot', folder + '/before.png')['ok'], 'no screenshot')
+        check(run('type', 'x', 'y')['ok'], 'not typed')
+        for code in ('0x2d', '0x39', '0x15', '0x95'):
+            wait_line(p, f'^{code}$')
+        check(run('type', '<nokey>')['error']['id'] == 'bad-keys', 'no such key')
+        check(run('snapshot', folder + '/s')['ok'], 'no snapshot')
+        check(run('type', '<esc>')['ok'], 'not typed')
+        p.communicate(timeout=LIMIT)
+        check(p.returncode == 0, p.returncode)
         result = subprocess.run([RING3, 'restore', '--timeout', '20s', '--screenshot',
                                  folder + '/after.png', '--expect-screen', '^ring3 vga guest$',
                                  '--type', '<f2>a<esc>', folder + '/s'], stdin=subprocess.DEVNULL,
@@ -317,14 +379,6 @@ def terminal_small():
 
 
 # ---- VNC ------------------------------------------------------------------------------------------
-
-
-def wait_line(p, pattern):
-    while True:
-        line = p.stdout.readline().decode()
-        check(line, 'ended before', pattern, p.stderr.read() if p.poll() is not None else '')
-        if re.search(pattern, line):
-            return
 
 
 def vnc():
@@ -424,4 +478,4 @@ def vnc_tcp_is_local():
     rude.close()
 
 
-globals()[sys.argv[3]]()
+globals()[sys.argv[4]]()
