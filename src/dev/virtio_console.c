@@ -30,13 +30,18 @@ static struct virtio_console *console_of(struct virtio *v)
     return container_of(v, struct virtio_console, v);
 }
 
+/* Both directions take at most as many chains at a time as the queue holds: a guest that adds more
+ * meanwhile must not keep the event loop's thread for ever. It notifies of those. */
+
 /* ---- input, lock held ------------------------------------------------------------------------ */
 
 static void give_input(struct virtio_console *s)
 {
     struct virtq *q = &s->v.q[Q_INPUT];
+    unsigned left = VIRTQ_MAX;
 
-    while (s->count && virtio_pop(&s->v, q, &s->c)) {
+    while (left && s->count && virtio_pop(&s->v, q, &s->c)) {
+        left--;
         uint64_t n = virtq_write(&s->c, 0, s->input, s->count);
         s->v.resume = true;
         s->count -= (uint32_t)n;
@@ -44,6 +49,8 @@ static void give_input(struct virtio_console *s)
         virtq_push(q, &s->c, n);
     }
     virtio_publish(&s->v, q);
+    if (!left)
+        virtq_arm(q);
 }
 
 static size_t client_room(void *opaque)
@@ -96,15 +103,19 @@ static bool write_chain(struct virtio_console *s)
 static void take_output(struct virtio_console *s)
 {
     struct virtq *q = &s->v.q[Q_OUTPUT];
+    unsigned left = VIRTQ_MAX;
 
-    while (virtio_pop(&s->v, q, &s->c)) {
+    while (left && virtio_pop(&s->v, q, &s->c)) {
         if (!write_chain(s)) {
             virtq_rewind(q, 1);
             break;
         }
         virtq_push(q, &s->c, 0);
+        left--;
     }
     virtio_publish(&s->v, q);
+    if (!left)
+        virtq_arm(q);
 }
 
 static void client_writable(void *opaque)

@@ -183,7 +183,7 @@ static int take_more(struct virtio_net *s, const uint8_t *frame, size_t n, size_
     uint8_t buffers[2];
 
     virtq_push(q, &s->first, header + done);
-    for (; done < n; chains++) {
+    for (; done < n && chains < VIRTQ_MAX; chains++) {
         if (!virtio_pop(&s->v, q, &s->c)) {
             virtq_undo(q, chains);
             return NO_BUFFERS;
@@ -191,6 +191,10 @@ static int take_more(struct virtio_net *s, const uint8_t *frame, size_t n, size_
         size_t part = virtq_write(&s->c, 0, frame + done, n - done);
         virtq_push(q, &s->c, part);
         done += part;
+    }
+    if (done < n) {
+        virtio_broken(&s->v, "a queue full of receive buffers has no room");
+        return TOO_LONG;
     }
     virtio_put(buffers, chains, 2);
     virtq_write(&s->first, H_BUFFERS, buffers, 2);

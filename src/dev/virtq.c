@@ -36,6 +36,8 @@
 #define USED_RING   4
 #define USED_BYTES  8
 
+#define ARM_TRIES 8 /* a guest that is faster each time only harms itself */
+
 struct desc {
     uint64_t address;
     uint32_t length;
@@ -208,16 +210,32 @@ static uint16_t *avail_event(struct virtq *q)
     return (uint16_t *)(void *)(q->used_host + USED_RING + USED_BYTES * q->size);
 }
 
-/* Read the available index; where there is nothing new, ask for a notification and look again. */
-static void look_for_more(struct virtq *q)
+/* Ask for a notification when the guest adds an entry at this index, then see what it has added. */
+static void ask(struct virtq *q, uint16_t index)
 {
-    q->avail_seen = __atomic_load_n(&q->avail_host[AVAIL_INDEX], __ATOMIC_ACQUIRE);
-    if (q->avail_seen != q->next_avail || !q->event_idx)
-        return;
-    __atomic_store_n(avail_event(q), q->next_avail, __ATOMIC_RELAXED);
+    __atomic_store_n(avail_event(q), index, __ATOMIC_RELAXED);
     phys_dma_written(q->mem, q->used + USED_RING + USED_BYTES * q->size, 2);
     atomic_thread_fence(memory_order_seq_cst);
     q->avail_seen = __atomic_load_n(&q->avail_host[AVAIL_INDEX], __ATOMIC_ACQUIRE);
+}
+
+static void look_for_more(struct virtq *q)
+{
+    q->avail_seen = __atomic_load_n(&q->avail_host[AVAIL_INDEX], __ATOMIC_ACQUIRE);
+    if (q->avail_seen == q->next_avail && q->event_idx)
+        ask(q, q->next_avail);
+}
+
+void virtq_arm(struct virtq *q)
+{
+    if (!q->ready || q->broken || !q->event_idx || !map_rings(q))
+        return;
+    for (unsigned i = 0; i < ARM_TRIES; i++) {
+        uint16_t index = q->avail_seen;
+        ask(q, index);
+        if (q->avail_seen == index)
+            return;
+    }
 }
 
 enum virtq_result virtq_pop(struct virtq *q, struct virtq_chain *c)

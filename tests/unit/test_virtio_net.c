@@ -308,6 +308,22 @@ static void large_segments_arrive_whole(void **state)
     free_bench(&b);
 }
 
+/* Buffers of no bytes never take a frame: that ends, too. */
+static void buffers_without_room_end(void **state)
+{
+    static uint8_t frame[1400];
+    struct bench b = new_bench(false);
+    vr_start(b.d, F(15), 3);
+    gq_desc(&b.d->q[0], 0, RX, 512, D_WRITE, 0);
+    gq_desc(&b.d->q[0], 8, RX, 0, D_WRITE, 0);
+    gq_offer(&b.d->q[0], 0);
+    for (unsigned i = 1; i < 256; i++)
+        gq_offer(&b.d->q[0], 8);
+    assert_true(deliver(&b, frame, sizeof frame)); /* dropped */
+    assert_int_equal(vr_status(b.d) & 0x40, 0x40);
+    free_bench(&b);
+}
+
 static void without_a_driver_frames_are_dropped(void **state)
 {
     struct bench b = new_bench(true);
@@ -366,6 +382,7 @@ int main(void)
         cmocka_unit_test(frames_arrive),
         cmocka_unit_test(frames_spread_over_buffers),
         cmocka_unit_test(large_segments_arrive_whole),
+        cmocka_unit_test(buffers_without_room_end),
         cmocka_unit_test(without_a_driver_frames_are_dropped),
         cmocka_unit_test(commands_and_configuration),
     };

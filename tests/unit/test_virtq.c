@@ -181,6 +181,26 @@ static void interrupts_are_asked_for(void **state)
     free_bench(b);
 }
 
+/* Left with chains in the queue, it wants to hear of those that are added later. */
+static void queues_may_be_left_early(void **state)
+{
+    struct bench *b = new_bench(8);
+    b->q.event_idx = 1;
+    gq_desc(&b->g, 0, DATA, 4, D_WRITE, 0);
+    assert_int_equal(virtq_pop(&b->q, &b->c), VIRTQ_EMPTY);
+    for (unsigned i = 0; i < 3; i++)
+        gq_offer(&b->g, 0);
+    assert_int_equal(virtq_pop(&b->q, &b->c), VIRTQ_TAKEN);
+    assert_int_equal(gq_avail_event(&b->g), 0);
+    gq_offer(&b->g, 0); /* not seen yet */
+    virtq_arm(&b->q);
+    assert_int_equal(gq_avail_event(&b->g), 4);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(virtq_pop(&b->q, &b->c), VIRTQ_TAKEN);
+    assert_int_equal(virtq_pop(&b->q, &b->c), VIRTQ_EMPTY);
+    free_bench(b);
+}
+
 static unsigned written_bytes;
 static void on_written(void *opaque, gpa_t gpa, uint64_t len, uint8_t reasons)
 {
@@ -532,6 +552,7 @@ int main(void)
         cmocka_unit_test(rings_wrap_after_65536),
         cmocka_unit_test(rewound_chains_come_again),
         cmocka_unit_test(interrupts_are_asked_for),
+        cmocka_unit_test(queues_may_be_left_early),
         cmocka_unit_test(stores_are_reported),
         cmocka_unit_test(moved_memory_is_looked_up_again),
         cmocka_unit_test(hostile_rings_break_the_queue),

@@ -60,6 +60,8 @@ void virtq_restored(struct virtq *q);
 /* Take the next chain. VIRTQ_EMPTY: the guest will notify when it adds one. VIRTQ_BROKEN: it did
  * what it must not, q->broken says what, the device needs a reset. A queue that is off is empty. */
 enum virtq_result virtq_pop(struct virtq *q, struct virtq_chain *c);
+/* Leave chains in the queue: the guest will notify when it adds further ones. */
+void virtq_arm(struct virtq *q);
 /* Give the last n chains back, as if never popped; none of them may have been pushed. */
 void virtq_rewind(struct virtq *q, unsigned n);
 /* As rewind, of chains that were pushed already, but not published. */
