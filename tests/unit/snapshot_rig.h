@@ -68,7 +68,12 @@ static inline struct vm_config machine_config(const struct machine_files *f)
         c.drive[c.drives].image.snapshot = i == 0; /* two machines have it open */
         c.drive[c.drives++].image.read_only = i != 0;
     }
-    c.nic[c.nics++] = (struct nic_config){.backend = "none", .mac = {2, 0, 0, 0, 0, 1}};
+    static const char *const cards[] = {"e1000", "rtl8139", "ne2k", "virtio"};
+    for (unsigned i = 0; i < ARRAY_LEN(cards); i++)
+        c.nic[c.nics++] = (struct nic_config){
+            .model = cards[i], .backend = "none", .mac = {2, 0, 0, 0, 0, (uint8_t)i}};
+    c.display = true;
+    c.extras = VM_RNG | VM_BALLOON | VM_CONSOLE;
     return c;
 }
 
