@@ -89,11 +89,16 @@ static void pc_device_free(struct device *d)
 {
     struct pc *pc = container_of(d, struct pc, dev);
     display_typist_free(pc->vm->display.typist);
+    pthread_mutex_destroy(&pc->irq_lock);
     free(pc);
 }
 
-static const struct device_ops pc_device_ops = {
-    .name = "pc", .reset = pc_device_reset, .free = pc_device_free};
+static const struct state_field pc_state[] = {STATE_ARRAY(struct pc, irq_drivers)};
+static const struct device_ops pc_device_ops = {.name = "pc",
+                                                .reset = pc_device_reset,
+                                                .free = pc_device_free,
+                                                .state = pc_state,
+                                                .state_count = ARRAY_LEN(pc_state)};
 
 /* ---- construction ---------------------------------------------------------------------------- */
 
@@ -185,7 +190,7 @@ static int build_pci(struct pc *pc, struct err *e)
     struct piix4_wiring w = {.route = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
                              .pm_base = ACPI_PM_BASE};
     for (unsigned i = 0; i < ARRAY_LEN(w.isa); i++)
-        w.isa[i] = pc_irq(pc, i);
+        w.isa[i] = pc_irq_for_pci(pc, i);
     pc->piix4 = add(pc, piix4_new(pci, &w, e));
     if (!pc->piix4)
         return -e->errnum;
@@ -208,6 +213,7 @@ static int pc_build(struct vm *vm, struct err *e)
     if (!pc)
         return err_set(e, ENOMEM, "no-memory", "no memory for the board");
     pc->dev = (struct device){.ops = &pc_device_ops, .instance = "pc"};
+    pthread_mutex_init(&pc->irq_lock, NULL);
     pc->vm = vm;
     pc->host = (struct dev_host){vm->mem, vm->mmio, vm->pio, vm->clock, &vm->log};
     vm->board_state = pc;

@@ -59,6 +59,8 @@ struct pc {
     struct device *fdc;                                    /* NULL without floppy drives */
     struct irq_line fpu_error;                             /* interrupt 13 */
     struct irq_line pic_line[PC_IRQS], apic_line[PC_IRQS]; /* of pc_irq() */
+    pthread_mutex_t irq_lock;     /* below the devices' locks, above the controllers' */
+    uint8_t irq_drivers[PC_IRQS]; /* under it: who holds each line up */
 };
 
 /* What ACPI tables say about this machine. */

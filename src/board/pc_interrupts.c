@@ -53,11 +53,26 @@ static void end_of_interrupt(void *opaque, int vector)
     hpet_catch_up(pc->hpet);
 }
 
-static void irq_both(void *opaque, unsigned n, int level)
+/* A guest may route PCI interrupts to one that a chip has: who drives the line is ORed. */
+enum { BY_CHIP = 1, BY_PIRQ = 2 };
+
+static void drive(struct pc *pc, unsigned n, unsigned who, int level)
 {
-    struct pc *pc = opaque;
-    irq_set(&pc->pic_line[n], level);
-    irq_set(&pc->apic_line[n], level);
+    pthread_mutex_lock(&pc->irq_lock);
+    pc->irq_drivers[n] = (uint8_t)(level ? pc->irq_drivers[n] | who : pc->irq_drivers[n] & ~who);
+    irq_set(&pc->pic_line[n], pc->irq_drivers[n] != 0);
+    irq_set(&pc->apic_line[n], pc->irq_drivers[n] != 0);
+    pthread_mutex_unlock(&pc->irq_lock);
+}
+
+static void irq_by_chip(void *opaque, unsigned n, int level)
+{
+    drive(opaque, n, BY_CHIP, level);
+}
+
+static void irq_by_pirq(void *opaque, unsigned n, int level)
+{
+    drive(opaque, n, BY_PIRQ, level);
 }
 
 /* A message of a PCI function (Intel SDM 3A, "Message Signalled Interrupts"). */
@@ -74,7 +89,12 @@ void pc_pci_message(void *opaque, uint64_t address, uint32_t data)
 
 struct irq_line pc_irq(struct pc *pc, unsigned n)
 {
-    return n < PC_IRQS && n != 2 ? (struct irq_line){irq_both, pc, n} : (struct irq_line){0};
+    return n < PC_IRQS && n != 2 ? (struct irq_line){irq_by_chip, pc, n} : (struct irq_line){0};
+}
+
+struct irq_line pc_irq_for_pci(struct pc *pc, unsigned n)
+{
+    return n < PC_IRQS && n != 2 ? (struct irq_line){irq_by_pirq, pc, n} : (struct irq_line){0};
 }
 
 static int build_hpet(struct pc *pc, struct err *e)

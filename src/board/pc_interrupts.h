@@ -10,6 +10,8 @@ int pc_build_interrupts(struct pc *pc, struct err *e);
 
 /* Interrupt n, 0 to 15, into both kinds of controllers; 2 is the cascade and goes nowhere. */
 struct irq_line pc_irq(struct pc *pc, unsigned n);
+/* The same for what PCI's interrupt router drives, which shares lines with chips. */
+struct irq_line pc_irq_for_pci(struct pc *pc, unsigned n);
 
 /* Takes the interrupt messages of PCI functions; opaque is the struct pc. Any thread. */
 void pc_pci_message(void *opaque, uint64_t address, uint32_t data);

@@ -457,10 +457,10 @@ static void i8254_restored(struct device *d)
         c->running = c->running && c->count;
         c->start = c->start > now ? now : c->start;
     }
-    if (!s->counter[0].count) {
-        s->edge = NEVER;
+    if (!s->counter[0].count)
         s->owed = 0;
-    }
+    if (!s->counter[0].count || !s->counter[0].running)
+        s->edge = NEVER; /* it would stay in the past for ever */
     s->owed = s->owed > OWED_MAX ? OWED_MAX : s->owed;
     set_irq(s, s->level & 1);
     arm(s);

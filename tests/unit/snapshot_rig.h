@@ -175,11 +175,25 @@ static inline unsigned machine_any_port(uint64_t random)
 {
     static const struct {
         uint16_t first, count;
-    } ranges[] = {{0x00, 0x20},  {0x20, 2},    {0x40, 4},  {0x60, 2},
-                  {0x70, 2},     {0x80, 0x10}, {0xa0, 2},  {0xc0, 0x20},
-                  {0x170, 8},    {0x1f0, 8},   {0x376, 1}, {0x3f6, 1},
-                  {0x3b0, 0x30}, {0x3f0, 16},  {0x4d0, 2}, {0x510, 12},
-                  {0x600, 0x40}, {0x1ce, 3},   {0xcf8, 8}, {MACHINE_IO_BASE, 0x200}};
+    } ranges[] = {{0x00, 0x20},
+                  {0x20, 2},
+                  {0x40, 4},
+                  {0x60, 2},
+                  {0x70, 2},
+                  {0x80, 0x10},
+                  {0xa0, 2},
+                  {0xc0, 0x20},
+                  {0x170, 8},
+                  {0x1f0, 8},
+                  {0x376, 1},
+                  {0x3f6, 1},
+                  {0x3b0, 0x30},
+                  {0x3f0, 16},
+                  {0x4d0, 2},
+                  {0x510, 12},
+                  {0x600, 0x40},
+                  {0x1ce, 3},
+                  {MACHINE_IO_BASE, 0x200}};
     unsigned i = (unsigned)(random % ARRAY_LEN(ranges));
     return ranges[i].first + (unsigned)(random >> 8) % ranges[i].count;
 }
