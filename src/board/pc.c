@@ -6,7 +6,8 @@
  *                6 floppy  14, 15 IDE
  *   ports        20 a0 4d0 i8259   40 61 i8254   60 64 i8042   70 mc146818   80 POST   92 A20
  *                00 c0 i8237  81 DMA pages  e9 debug console  f0 FPU error  f4 debug exit
- *                170 376 1f0 3f6 IDE  1ce 3b0 3c0 VGA  3f0 3f7 floppy  3f8 com1  600 ACPI  cf8 PCI
+ *                170 376 1f0 3f6 IDE  1ce 3b0 3c0 VGA  3f0 3f7 floppy  3f8 com1  600 ACPI  700
+ * SMBus  cf8 PCI
  *
  * Either firmware runs (pc_firmware.c), or pc_boot.c leaves memory, chips and processor as a BIOS
  * and a boot loader would. Left out: second serial port. */
@@ -29,6 +30,7 @@
 #include "ring3/devices/ns16550.h"
 #include "ring3/devices/pci.h"
 #include "ring3/devices/piix4.h"
+#include "ring3/devices/piix4_smbus.h"
 #include "ring3/devices/port80.h"
 #include "ring3/devices/port92.h"
 
@@ -188,11 +190,12 @@ static int build_pci(struct pc *pc, struct err *e)
     if (!add(pc, i440fx_new(pci, &north, e)))
         return -e->errnum;
     struct piix4_wiring w = {.route = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
-                             .pm_base = ACPI_PM_BASE};
+                             .pm_base = ACPI_PM_BASE,
+                             .smbus_base = PIIX4_SMBUS_BASE};
     for (unsigned i = 0; i < ARRAY_LEN(w.isa); i++)
         w.isa[i] = pc_irq_for_pci(pc, i);
     pc->piix4 = add(pc, piix4_new(pci, &w, e));
-    if (!pc->piix4)
+    if (!pc->piix4 || !add(pc, piix4_smbus_new(&pc->host, e)))
         return -e->errnum;
     pc->acpi_pm = add(pc, acpi_pm_new(&pc->host, pc_irq(pc, ACPI_SCI_IRQ), power_off, pc, e));
     return pc->acpi_pm ? 0 : -e->errnum;

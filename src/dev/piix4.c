@@ -5,7 +5,8 @@
  * one off. An ISA input is up while any PIRQ routed to it is.
  *
  * Left out: the USB function; positive decode and chip-select registers, which are stored without
- * effect; moving the power management registers, which stay at the board's port; SMBus. */
+ * effect; moving the power management and SMBus registers (piix4_smbus.c), which stay at the
+ * board's ports. */
 #include "ring3/devices/piix4.h"
 
 #include <errno.h>
@@ -20,6 +21,10 @@
 #define XBCS       0x4e    /* X-bus chip selects */
 #define PM_BASE    0x40
 #define PM_ENABLE  0x80 /* bit 0: registers at PM_BASE decode */
+
+#define SMBUS_BASE   0x90
+#define SMBUS_HOST   0xd2
+#define SMBUS_ENABLE 0x09 /* registers decode; interrupts would come as IRQ 9 */
 
 /* Device activity B, bit 25: writes to port 0xb2 cause an SMI. Set from the start, it tells
  * firmware that system management mode is somebody else's business: acpi_pm.c acts at once. */
@@ -136,6 +141,11 @@ static void describe_functions(struct piix4 *s, const struct piix4_wiring *w)
     s->pm.config[PCI_STATUS + 1] = 0x02;
     s->pm.config[PM_BASE] = (uint8_t)(w->pm_base | 1); /* an I/O address */
     s->pm.config[PM_BASE + 1] = (uint8_t)(w->pm_base >> 8);
+    if (w->smbus_base) {
+        s->pm.config[SMBUS_BASE] = (uint8_t)(w->smbus_base | 1);
+        s->pm.config[SMBUS_BASE + 1] = (uint8_t)(w->smbus_base >> 8);
+        s->pm.config[SMBUS_HOST] = SMBUS_ENABLE;
+    }
     s->pm.config[PM_ENABLE] = 1;
     s->pm.config[DEVICE_ACTIVITY_B + 3] = APMC_SMI;
 }

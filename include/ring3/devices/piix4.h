@@ -12,7 +12,8 @@ struct piix4_wiring {
     /* Interrupt of PIRQA to PIRQD as firmware would have set it up; also restored by a reset. 0:
      * not routed. */
     uint8_t route[4];
-    uint16_t pm_base; /* port of the power management registers */
+    uint16_t pm_base;    /* port of the power management registers */
+    uint16_t smbus_base; /* and of the SMBus controller's; 0: there is none */
 };
 
 /* Functions 00:01.0 and 00:01.3; takes over the host's PIRQ lines. NULL on error. */
