@@ -371,7 +371,10 @@ static uint64_t reg_read(void *opaque, uint64_t offset, unsigned size)
         value |= (uint64_t)read_byte(s, (unsigned)offset + i) << 8 * i;
     if (offset <= R_ISR && offset + size > R_ISR)
         count_isr_read(s);
+    bool resume = found_room(s); /* C+ drivers give descriptors without telling the chip */
     pthread_mutex_unlock(&s->lock);
+    if (resume)
+        netdev_resume(s->net);
     return value;
 }
 

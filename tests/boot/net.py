@@ -14,6 +14,7 @@ import os
 import random
 import re
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -210,6 +211,41 @@ def stream():
                 raise
             one.wait_exit(0)
             two.wait_exit(0)
+
+
+def netboot():
+    """iPXE, which has drivers of its own: DHCP, a script by TFTP, from there another by HTTP."""
+    found = subprocess.run([os.path.join(harness.TOOLS, 'systems.sh'), '--cached', 'ipxe'],
+                           stdout=subprocess.PIPE, universal_newlines=True, check=False)
+    if found.returncode:
+        print('iPXE is not in the cache; tools/systems.sh ipxe makes it')
+        sys.exit(1 if os.environ.get('RING3_REQUIRE_SYSTEMS') else harness.SKIP)
+    ipxe = found.stdout.strip() + '/ipxe.lkrn'
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        """Any path gives the second script."""
+
+        def do_GET(self):
+            """The only verb."""
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'#!ipxe\necho second-script-runs\n')
+
+        def log_message(self, *_):
+            """Silent."""
+
+    web = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix='ring3-tftp.') as folder:
+        with open(os.path.join(folder, 'boot.ipxe'), 'w', encoding='ascii') as f:
+            f.write('#!ipxe\necho first-script-runs ${net0/ip}\n'
+                    f'chain http://10.0.2.2:{web.server_address[1]}/next\n')
+        with harness.Guest(RING3, start=[ipxe],
+                           options=[*ENGINES, *net(f',tftp={folder},bootfile=boot.ipxe'),
+                                    '--firmware', '--expect-screen',
+                                    r'first-script-runs 10\.0\.2\.15', '--expect-screen',
+                                    'second-script-runs', '--timeout', '150']) as guest:
+            guest.wait_exit(0)
 
 
 def errors():
