@@ -284,6 +284,8 @@ def drives():
                 (('--disk', folder), 125, 'disk-unreadable'),
                 (('--disk', make('empty.img', 0)), 125, 'disk-empty'),
                 (('--disk', make('q.img', 4096, b'QFI\xfb')), 125, 'disk-format'),
+                (('--floppy', '') * 3, 125, 'too-many-floppies'),
+                (('--cdrom', '') * 5, 125, 'too-many-ide'),
                 (('--floppy', '') * 9, 125, 'too-many-drives')):
             one_line(ring3('run', *args, GUEST), code, identifier)
         text = ring3('run', '--disk', doubled, '--disk', doubled, GUEST).stderr
