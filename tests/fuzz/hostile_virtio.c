@@ -461,8 +461,13 @@ static void outside_world(struct machine *m)
     if (m->kind == BLK && m->waits) {
         finish(m, (unsigned)below(m, m->waits));
     } else if (m->kind == NET) {
-        size_t n = 14 + below(m, below(m, 3) ? 1500 : NET_FRAME_MAX - 14);
-        m->net.client.receive(m->net.client.opaque, frame, n);
+        size_t n = 15 + below(m, below(m, 3) ? 1500 : NET_FRAME_MAX - 14);
+        const struct netdev_client *c = &m->net.client;
+        frame[14] = (uint8_t)below(m, 256); /* length of the IP header */
+        if (c->takes_large(c->opaque) && below(m, 2))
+            c->receive_large(c->opaque, frame, n, below(m, 2000));
+        else
+            c->receive(c->opaque, frame, n);
         m->net.client.batch_end(m->net.client.opaque);
     } else if (m->kind == CONSOLE) {
         struct chardev_client *c = &m->chr.client;
