@@ -31,7 +31,8 @@ SCRIPT = '''
 mkdir /disk
 mount -t ext4 {device} /disk || exit 1
 for n in $(seq {low} {safe}); do
-    seq $n $((n + 900)) | cmp -s - /disk/n$n || echo "lost $n"
+    seq $n $((n + 900)) | cmp -s - /disk/n$n ||
+        {{ echo "lost $n"; ls -ln /disk/n$n; seq $n $((n + 900)) | cmp - /disk/n$n && echo found; }}
 done
 echo "compared to {safe}"
 [ {last} = 1 ] && umount /disk && exit 0
@@ -55,6 +56,8 @@ def life(image, safe, last=False):
     with harness.Guest(RING3, memory='64M', append=append, script=script, modules=MODULES,
                        disks=[f'{image},if={INTERFACE}']) as guest:
         guest.wait_for(f'compared to {safe}\n')
+        if 'lost' in guest.output:
+            guest.read(1)
         expect('lost' not in guest.output, 'the guest lost what was safe')
         if last:
             guest.wait_for('script ended with status 0')

@@ -14,24 +14,20 @@
 
 #define KILLS   50
 #define SECTORS 8192 /* of 4 MiB */
+#define MOST    300  /* in a request */
 
 struct progress {
     _Atomic uint64_t issued, flushed; /* numbers of operations */
 };
 
-/* Operation n writes sector *at; it holds n then, or zeros. */
-static bool operation(uint64_t n, uint64_t *at)
+/* Operation n writes *count sectors from *at on; they hold n then, or zeros. */
+static bool operation(uint64_t n, uint64_t *at, uint64_t *count)
 {
     uint64_t seed = n * UINT64_C(0x9e3779b97f4a7c15) + 1;
     rig_random(&seed);
-    *at = rig_random(&seed) % (rig_random(&seed) % 2 ? SECTORS : 200);
+    *count = rig_random(&seed) % 3 ? 1 + rig_random(&seed) % 8 : 1 + rig_random(&seed) % MOST;
+    *at = rig_random(&seed) % ((rig_random(&seed) % 2 ? SECTORS : 600) - *count + 1);
     return rig_random(&seed) % 8 != 0;
-}
-
-static void fill_sector(uint64_t *p, uint64_t n)
-{
-    for (unsigned i = 0; i < 64; i++)
-        p[i] = n;
 }
 
 static struct block *open_image(const char *path)
@@ -47,14 +43,16 @@ static struct block *open_image(const char *path)
 static void write_until_killed(const char *path, struct progress *p)
 {
     struct block *b = open_image(path);
-    uint64_t sector[64], at;
+    static uint64_t data[MOST * 64];
+    uint64_t at, count;
     for (uint64_t n = p->issued + 1; b; n++) {
         p->issued = n;
-        if (operation(n, &at)) {
-            fill_sector(sector, n);
-            if (rig_io(b, BLOCK_WRITE, at * 512, sector, sizeof sector))
+        if (operation(n, &at, &count)) {
+            for (uint64_t i = 0; i < count * 64; i++)
+                data[i] = n;
+            if (rig_io(b, BLOCK_WRITE, at * 512, data, count * 512))
                 break;
-        } else if (rig_io(b, BLOCK_WRITE_ZEROES, at * 512, NULL, 512)) {
+        } else if (rig_io(b, BLOCK_WRITE_ZEROES, at * 512, NULL, count * 512)) {
             break;
         }
         if (n % 7 == 0) {
@@ -68,7 +66,7 @@ static void write_until_killed(const char *path, struct progress *p)
 
 static void examine(const char *path, bool qcow2, uint64_t *before, struct progress *p)
 {
-    uint64_t *held = calloc(SECTORS, 8), *flushed = malloc(SECTORS * 8), at;
+    uint64_t *held = calloc(SECTORS, 8), *flushed = malloc(SECTORS * 8), at, count;
     uint8_t *all = malloc(SECTORS * 512);
     struct err e = {0};
     if (qcow2) {
@@ -94,15 +92,16 @@ static void examine(const char *path, bool qcow2, uint64_t *before, struct progr
     }
     memcpy(flushed, before, SECTORS * 8);
     for (uint64_t n = 1; n <= p->flushed; n++) {
-        bool data = operation(n, &at);
-        if (n > before[SECTORS])
-            flushed[at] = data ? n : 0;
+        bool data = operation(n, &at, &count);
+        for (uint64_t s = at; s < at + count && n > before[SECTORS]; s++)
+            flushed[s] = data ? n : 0;
     }
     /* Each sector: as flushed, or one of the later operations on it. */
     for (uint64_t n = p->flushed + 1; n <= p->issued; n++) {
-        bool data = operation(n, &at);
-        if (held[at] == (data ? n : 0))
-            flushed[at] = held[at];
+        bool data = operation(n, &at, &count);
+        for (uint64_t s = at; s < at + count; s++)
+            if (held[s] == (data ? n : 0))
+                flushed[s] = held[s];
     }
     for (uint64_t s = 0; s < SECTORS; s++)
         if (held[s] != flushed[s])
