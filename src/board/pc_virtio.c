@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "ring3/devices/virtio_9p.h"
 #include "ring3/devices/virtio_balloon.h"
 #include "ring3/devices/virtio_blk.h"
 #include "ring3/devices/virtio_console.h"
@@ -96,9 +97,45 @@ static int build_extras(struct pc *pc, struct err *e)
     return r;
 }
 
+/* The handles of shares are kept in memory behind RAM, so that snapshots have them. */
+#define SHARE_MEMORY (32 * MIB) /* of all shares together */
+
+static struct p9 *open_share(struct pc *pc, const struct share_config *s, uint64_t bytes,
+                             struct err *e)
+{
+    uint64_t offset;
+
+    if (phys_extra(pc->vm->mem, bytes, &offset, e) < 0)
+        return NULL;
+    const struct p9_config c = {.path = s->path,
+                                .read_only = s->read_only,
+                                .fids = phys_extra_host(pc->vm->mem, offset),
+                                .fid_count = (unsigned)(bytes / P9_FID_BYTES)};
+    return p9_open(&c, e);
+}
+
+static int build_shares(struct pc *pc, struct err *e)
+{
+    static const char *const names[VM_MAX_SHARES] = {"share0", "share1", "share2", "share3"};
+    const struct vm_config *c = &pc->vm->config;
+    int r = 0;
+
+    for (unsigned i = 0; i < c->shares && r == 0; i++) {
+        uint64_t bytes = SHARE_MEMORY / (c->shares == 1 ? 1 : c->shares == 2 ? 2 : 4);
+        struct p9 *server = open_share(pc, &c->share[i], bytes, e);
+        if (!server)
+            return -e->errnum;
+        r = add(pc, virtio_9p_new(&pc->host, names[i], c->share[i].tag, server, e),
+                PC_SLOT_SHARE + i, CLASS_OTHER, e);
+    }
+    return r;
+}
+
 int pc_virtio_build(struct pc *pc, struct err *e)
 {
     int r = build_drives(pc, e);
 
+    if (r == 0)
+        r = build_shares(pc, e);
     return r == 0 ? build_extras(pc, e) : r;
 }

@@ -47,8 +47,9 @@ struct run_options {
     bool force;          /* restore it although disk images have changed */
     char decided[160]; /* what drives_settle() made of the argument, if that was not plain; or "" */
     bool snapshot;     /* of all drives */
-    char *drive_file[VM_MAX_DRIVES]; /* names that vm.drive[] points to; owned */
-    bool net_given;                  /* some --net option */
+    char *drive_file[VM_MAX_DRIVES];     /* names that vm.drive[] points to; owned */
+    char *share_text[2 * VM_MAX_SHARES]; /* what vm.share[] points to; owned */
+    bool net_given;                      /* some --net option */
 };
 
 /* argv[0] is "run" or "restore". 0 or -EINVAL. */
@@ -71,6 +72,12 @@ int option_snapshot(struct run_options *o, const char *arg, struct err *e);
 /* options_virtio.c */
 int option_virtio(struct run_options *o, const char *arg, struct err *e);
 int drives_settle(struct run_options *o, char *argument, struct err *e);
+
+/* The file name in front of an option's words: doubled commas become one. *rest: behind the name
+ * and its comma, or the end. To be freed; NULL: no memory. */
+char *option_take_name(const char *arg, const char **rest);
+
+int option_share(struct run_options *o, const char *arg, struct err *e); /* options_share.c */
 
 /* options_net.c */
 int option_net(struct run_options *o, const char *arg, struct err *e);

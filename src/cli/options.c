@@ -263,6 +263,7 @@ static const struct row {
     {"bios", required_argument, set_bios},
     {"boot", required_argument, set_boot},
     {"net", required_argument, option_net},
+    {"share", required_argument, option_share},
     {"virtio", required_argument, option_virtio},
     {"control", required_argument, set_control, true},
     {"gdb", required_argument, set_gdb, true},

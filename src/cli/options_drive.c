@@ -14,9 +14,7 @@
 #include "backend/disk.h"
 #include "boot/boot.h"
 
-/* The file name in front of the words: doubled commas become one. *rest: behind the name and its
- * comma, or the end. NULL: no memory. */
-static char *take_name(const char *arg, const char **rest)
+char *option_take_name(const char *arg, const char **rest)
 {
     char *name = malloc(strlen(arg) + 1);
     if (!name)
@@ -46,7 +44,7 @@ static struct drive_config *add_drive(struct run_options *o, const char *arg, co
         return NULL;
     }
     unsigned n = o->vm.drives;
-    o->drive_file[n] = take_name(arg, rest);
+    o->drive_file[n] = option_take_name(arg, rest);
     if (!o->drive_file[n]) {
         err_set(e, ENOMEM, "no-memory", "no memory");
         return NULL;
@@ -283,6 +281,8 @@ int drives_settle(struct run_options *o, char *argument, struct err *e)
 
 void run_options_free(struct run_options *o)
 {
+    for (unsigned i = 0; i < ARRAY_LEN(o->share_text); i++)
+        free(o->share_text[i]);
     for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
         free(o->drive_file[i]);
 }
