@@ -23,7 +23,7 @@ ENGINE, _, DBT = sys.argv[2].partition(':')
 PROGRAM = sys.argv[3]
 
 
-def run_in_guest(before='', seconds=280):
+def run_in_guest(before='', seconds=880 if ENGINE == 'interp' else 280):
     """The program's lines in Debian, from the first on."""
     name = os.path.basename(PROGRAM)
     options = ['--engine', ENGINE, *(['--dbt', DBT] if DBT else [])]
