@@ -45,6 +45,7 @@ systems_needs="$check_needs
 mmdebstrap     installs Debian for the guest that boots from a disk
 arch-test      mmdebstrap asks it whether i386 programs run here
 fakeroot       keeps owners of files for those who are not root
+uidmap         user namespaces for them, in which mmdebstrap installs
 "
 
 bench_needs="$demo_needs

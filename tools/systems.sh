@@ -219,13 +219,15 @@ chroot "$1" grub-mkimage -O i386-pc -o /boot/ring3/core.img -p '(hd0,msdos1)/boo
     biosdisk part_msdos ext2 normal linux serial terminal minicmd configfile echo
 cp "$1/usr/lib/grub/i386-pc/boot.img" "$1/boot/ring3/"
 END
-    chmod 755 "$work/customize"
+    # As a user mmdebstrap runs it under other ids.
+    chmod 755 "$work" "$work/customize"
     proxy=$(apt-config dump --format '%f "%v";%n' Acquire::http::Proxy 2>/dev/null)
     sources >"$work/mmdebstrap.list"
     mmdebstrap --quiet --arch=i386 --variant=minbase ${proxy:+"--aptopt=$proxy"} \
         --include=systemd-sysv,udev,kmod,login,passwd,iproute2,procps,dbus,libpam-systemd,linux-image-686,zstd,grub-common,grub-pc-bin,e2fsprogs,wget \
         --customize-hook="$work/customize" $suite "$work/root.tar" "$work/mmdebstrap.list" >>"$work/log" 2>&1 ||
-        { cat "$work/log" >&2; die 125 "mmdebstrap could not install Debian (above is why)"; }
+        { cat "$work/log" >&2; die 125 "mmdebstrap could not install Debian (above is why); as a user" \
+            "it needs newuidmap (package uidmap) and ids in /etc/subuid and /etc/subgid"; }
     say "debian: making the disk"
     if [ "$(id -u)" -eq 0 ]; then
         root_image
