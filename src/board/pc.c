@@ -6,8 +6,8 @@
  *                6 floppy  14, 15 IDE
  *   ports        20 a0 4d0 i8259   40 61 i8254   60 64 i8042   70 mc146818   80 POST   92 A20
  *                00 c0 i8237  81 DMA pages  e9 debug console  f0 FPU error  f4 debug exit
- *                170 376 1f0 3f6 IDE  1ce 3b0 3c0 VGA  3f0 3f7 floppy  3f8 com1  600 ACPI  700
- * SMBus  cf8 PCI
+ *                170 376 1f0 3f6 IDE  1ce 3b0 3c0 VGA  3f0 3f7 floppy  3f8 com1  402 firmware's
+ *                debug output (if traced)  510 fw_cfg  600 ACPI  700 SMBus  cf8 PCI
  *
  * Either firmware runs (pc_firmware.c), or pc_boot.c leaves memory, chips and processor as a BIOS
  * and a boot loader would. Left out: second serial port. */
