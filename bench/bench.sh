@@ -7,6 +7,7 @@
 #   bench/bench.sh nano [OPTION...]      single operations in cycles, all ways to translate (nano.py)
 #   bench/bench.sh figures [OPTION...]   the translator in counts, against targets (figures.py)
 #   bench/bench.sh disk [OPTION...]      virtio disks beside QEMU's (disk.py)
+#   bench/bench.sh net [OPTION...]       TCP on each card beside QEMU's (net.py)
 #   bench/bench.sh [all] [--rounds N] [OPTION...]
 #
 # `all`, which `make bench` does, runs them in this order, `engine` for both engines; N rounds (3) of
@@ -21,12 +22,12 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 what=all
 case ${1:-} in
-compare | engine | nano | figures | disk | all)
+compare | engine | nano | figures | disk | net | all)
     what=$1
     shift
     ;;
 '' | -*) ;;
-*) die 125 "usage: bench/bench.sh [compare|engine|nano|figures|disk|all] [OPTION...]" ;;
+*) die 125 "usage: bench/bench.sh [compare|engine|nano|figures|disk|net|all] [OPTION...]" ;;
 esac
 
 "$top/tools/setup.sh" bench
@@ -64,6 +65,8 @@ everything()
     measure figures.py bench-figures "$guest"
     say "disks"
     measure disk.py bench-disk "$guest" --rounds "$rounds"
+    say "network"
+    measure net.py bench-net --rounds "$rounds"
     say "the chart is $svg; all of it took $(($(date +%s) - began)) s"
 }
 
@@ -74,4 +77,5 @@ engine) measure engine.py bench-engine "$guest" "$@" ;;
 nano) measure nano.py bench-nano "$@" ;;
 figures) measure figures.py bench-figures "$guest" "$@" ;;
 disk) measure disk.py bench-disk "$guest" "$@" ;;
+net) measure net.py bench-net "$@" ;;
 esac

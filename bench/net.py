@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """TCP through the user mode network: ring3 and QEMU with the same kernel, initramfs and card.
 
-    net.py RING3 [--cards e1000,rtl8139,virtio] [--rounds N] [--mib N] [--engine NAME] [--only-ring3]
+    net.py RING3 [--cards virtio,e1000,...] [--rounds N] [--turns N] [--mib N] [--engine NAME]
+           [--only-ring3] [--json FILE]
 
-A guest receives and sends MIB megabytes of zeros by busybox nc, --rounds times each, to and from a
+A guest receives and sends --mib MiB of zeros by busybox nc, --rounds times each, to and from a
 server in this process on loopback, which takes the times; the guest's clock is not trusted. Then it
-pings its gateway. Machines take turns. The table shows medians, the ratio of ring3 to QEMU, and of
+pings its gateway. Machines take --turns turns. The table shows medians, the ratio of ring3 to QEMU, and of
 ring3 how many exits a frame took. Goal: at least QEMU's rate in both directions.
 """
 import argparse
@@ -97,7 +98,7 @@ def run(command, server, rounds):
     server.down.clear()
     server.up.clear()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=600, check=False)
+                          stderr=subprocess.PIPE, timeout=300, check=False)
     text = done.stdout.decode('utf-8', 'replace')
     if 'finished' not in text or len(server.down) != rounds or len(server.up) != rounds:
         print(text[-2000:], done.stderr.decode()[-2000:])
@@ -140,24 +141,31 @@ def measure(args, card, folder):
     stats = results['ring3'][-1][3]
     cells.append(f'{stats.get("net0_exits_per_frame", float("nan")):6.2f}')
     print(' | '.join(cells), flush=True)
+    return {'card': card, 'exits_per_frame': stats.get('net0_exits_per_frame'),
+            **{name: {'to_guest': [x for r in rows for x in r[0]],
+                      'from_guest': [x for r in rows for x in r[1]],
+                      'ping_ms': [r[2] for r in rows]} for name, rows in results.items()}}
 
 
 def main():
     """The table."""
     p = argparse.ArgumentParser()
     p.add_argument('ring3')
-    p.add_argument('--cards', default='e1000,rtl8139,virtio')
+    p.add_argument('--cards', default='virtio,e1000,rtl8139')
     p.add_argument('--engine', default='auto')
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--turns', type=int, default=2)
     p.add_argument('--mib', type=int, default=32)
     p.add_argument('--only-ring3', action='store_true')
+    p.add_argument('--json')
     args = p.parse_args()
     print('          |  to guest, MB/s        | from guest, MB/s       | ping, ms      | exits')
     print('card      |   ring3    QEMU  ratio |   ring3    QEMU  ratio |  ring3   QEMU | a frame')
     with tempfile.TemporaryDirectory(prefix='ring3-net.') as folder:
-        for card in args.cards.split(','):
-            measure(args, card, folder)
+        rows = [measure(args, card, folder) for card in args.cards.split(',')]
+    if args.json:
+        with open(args.json, 'w', encoding='utf-8') as f:
+            json.dump(rows, f, indent=1)
 
 
 main()
