@@ -11,6 +11,10 @@
  * clears the cause. On real machines a few instructions run between two interrupts, so that the
  * poll comes. Here MUTE_READS reads of ISR that change nothing hold the pin down for MUTE_NS.
  *
+ * In C mode Linux' 8139too clears ROK while it reads frames and may stop before the ring is empty.
+ * On a wire the next frame brings ROK back; here all may be there, and the rest refused. So ROK is
+ * set when interrupts are enabled with frames in the ring.
+ *
  * Left out: the timer interrupt, wake-up, write protection of the configuration bytes, early
  * receive and transmit, the bits of physical tests; the link is always up at 100 Mb/s. Sent frames
  * under loopback are lost. */
@@ -196,6 +200,8 @@ static void imr_write(struct rtl8139 *s, unsigned at, uint32_t value)
 {
     rtl_put16(s, R_IMR, value);
     s->isr_reads = 0;
+    if ((s->reg[R_CR] & CR_RE) && !rtl_cp_rx(s) && !rtl_c_empty(s))
+        rtl_put16(s, R_ISR, rtl_get16(s, R_ISR) | ISR_ROK);
     update_line(s);
 }
 

@@ -176,6 +176,27 @@ static void c_mode_ring_fills_and_wraps(void **state)
     nic_rig_free(b);
 }
 
+/* A driver that clears ROK, reads some and enables interrupts again hears of the rest. */
+static void frames_in_the_ring_are_not_forgotten(void **state)
+{
+    struct nic_rig *b = new_card();
+    start_c(b);
+    nic_receive(b, frame_for_us, 100);
+    nic_receive(b, frame_for_us, 100);
+    nic_batch_end(b);
+    nic_write(b, R_IMR, 2, 0);
+    nic_write(b, R_ISR, 2, ISR_ROK);
+    nic_write(b, R_CAPR, 2, 108 - 16);
+    rig_trace(b->r);
+    nic_write(b, R_IMR, 2, ISR_ROK);
+    assert_string_equal(rig_trace(b->r), "+0 ");
+    nic_write(b, R_CAPR, 2, 216 - 16);
+    nic_write(b, R_ISR, 2, ISR_ROK);
+    nic_write(b, R_IMR, 2, ISR_ROK);
+    assert_string_equal(rig_trace(b->r), "-0 ");
+    nic_rig_free(b);
+}
+
 static void filters(void **state)
 {
     struct nic_rig *b = new_card();
@@ -418,6 +439,7 @@ int main(void)
         cmocka_unit_test(c_mode_sends),
         cmocka_unit_test(c_mode_receives),
         cmocka_unit_test(c_mode_ring_fills_and_wraps),
+        cmocka_unit_test(frames_in_the_ring_are_not_forgotten),
         cmocka_unit_test(filters),
         cmocka_unit_test(cp_mode_sends),
         cmocka_unit_test(cp_mode_offloads),
