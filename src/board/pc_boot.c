@@ -34,19 +34,15 @@ static size_t make_memory_map(uint64_t ram, struct boot_e820 map[4])
     return n;
 }
 
-/* Linux gives up if an I/O APIC does not deliver enough timer ticks within a few milliseconds of
- * its boot, which a busy host cannot promise. So kernels that are started directly, as in automatic
- * tests, are told of the 8259s alone, where nothing depends on that. */
 void pc_acpi_config(const struct pc *pc, struct acpi_config *c)
 {
     *c = (struct acpi_config){
-        .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1,
+        .chips = ACPI_HAS_RTC | ACPI_HAS_KEYBOARD | ACPI_HAS_MOUSE | ACPI_HAS_COM1 | ACPI_HAS_APIC |
+                 ACPI_HAS_HPET,
         .pirq = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
         .pci_start = PC_MAX_RAM,
         .pci_end = PC_PCI_END,
     };
-    if (pc_has_firmware(pc))
-        c->chips |= ACPI_HAS_APIC | ACPI_HAS_HPET;
     if (pc->fdc)
         c->chips |= ACPI_HAS_FLOPPY;
 }
