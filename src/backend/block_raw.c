@@ -32,9 +32,11 @@ struct file_disk {
     struct disk disk; /* first */
     int fd;
     bool unsafe;
-    bool in_memory;           /* on tmpfs: reads never wait for long */
-    _Atomic bool no_nowait;   /* the file system does not know RWF_NOWAIT */
-    _Atomic bool no_holes;    /* the file system cannot punch */
+    pthread_mutex_t
+        writing;            /* the kernel lets one write at a time into a file; others would spin */
+    bool in_memory;         /* on tmpfs: reads never wait for long */
+    _Atomic bool no_nowait; /* the file system does not know RWF_NOWAIT */
+    _Atomic bool no_holes;  /* the file system cannot punch */
     _Atomic bool sync_failed; /* fdatasync failed: what it lost will not be written later */
 };
 
@@ -105,12 +107,15 @@ static int file_write(struct disk *d, uint64_t offset, uint64_t len, struct span
         struct iovec v[PIECES];
         uint64_t bytes;
         int n = span_pieces(from, len, v, PIECES, &bytes);
+        pthread_mutex_lock(&f->writing);
         ssize_t put = n ? pwritev(f->fd, v, n, (off_t)offset) : 0;
-        if (put < 0 && errno == EINTR)
+        int errnum = errno;
+        pthread_mutex_unlock(&f->writing);
+        if (put < 0 && errnum == EINTR)
             continue;
         if (put <= 0)
-            return put < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) ? -ENOSPC
-                                                                                     : -EIO;
+            return put < 0 && (errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG) ? -ENOSPC
+                                                                                        : -EIO;
         from = span_behind(from, (uint64_t)put);
         offset += (uint64_t)put, len -= (uint64_t)put;
         grown(f, offset);
@@ -178,6 +183,7 @@ static void file_free(struct disk *d)
     struct file_disk *f = self(d);
     file_flush(d);
     close(f->fd);
+    pthread_mutex_destroy(&f->writing);
     free(d->name);
     free(f);
 }
@@ -284,6 +290,7 @@ static struct disk *new_disk(int fd, const char *name, unsigned flags, struct er
                             .format = "raw",
                             .name = copy};
     f->fd = fd;
+    pthread_mutex_init(&f->writing, NULL);
     f->unsafe = flags & DISK_FILE_UNSAFE;
     if (find_size(f, name, e) < 0 || lock_file(f, name, e) < 0) {
         file_free(&f->disk);
