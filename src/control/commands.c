@@ -120,35 +120,6 @@ static int cmd_quit(struct control_call *c, struct err *e)
     return 0;
 }
 
-static int cmd_screenshot(struct control_call *c, struct err *e)
-{
-    return display_screenshot(&c->vm->display, c->argv[1], e);
-}
-
-static int cmd_screen(struct control_call *c, struct err *e)
-{
-    char *text;
-    int r = display_text(&c->vm->display, &text, e);
-    if (r < 0)
-        return r;
-    fputs(text, c->out);
-    json_object_set_new(c->result, "screen", json_string(text));
-    free(text);
-    return 0;
-}
-
-/* Words of a line had one blank between them. */
-static int cmd_type(struct control_call *c, struct err *e)
-{
-    char keys[1024] = "";
-    size_t n = 0;
-    for (unsigned i = 1; i < c->argc && n < sizeof keys; i++)
-        n += (size_t)snprintf(keys + n, sizeof keys - n, "%s%s", i > 1 ? " " : "", c->argv[i]);
-    if (n >= sizeof keys)
-        return err_set(e, E2BIG, "bad-keys", "at most %zu characters at a time", sizeof keys - 1);
-    return display_type(&c->vm->display, keys, e);
-}
-
 const struct control_command control_commands[] = {
     {"help", "", "this list", 0, 0, cmd_help},
     {"status", "", "running or paused", 0, 0, cmd_status},
@@ -162,7 +133,8 @@ const struct control_command control_commands[] = {
     {"xp", "ADDRESS [BYTES]", "memory at a guest-physical address", 1, 2, control_dump_physical},
     {"screen", "", "the screen as text", 0, 0, control_screen},
     {"screenshot", "FILE", "the screen as a PNG file", 1, 1, control_screenshot},
-    {"type", "TEXT", "type at the keyboard, as --type does", 1, 15, control_type},
+    {"type", "KEYS...", "type text and keys such as <enter>; `ring3 help screen`", 1, 15,
+     control_type},
     {"balloon", "[MIB]", "have the guest do without MIB of memory; or how it is", 0, 1,
      control_balloon},
     {"change", "DRIVE FILE", "put another disc into a CD-ROM or floppy drive", 2, 2,
@@ -172,9 +144,6 @@ const struct control_command control_commands[] = {
     {"reset", "", "press the reset button", 0, 0, control_reset},
     {"nmi", "", "a non-maskable interrupt", 0, 0, control_nmi},
     {"stats", "", "what the guest did, in numbers", 0, 0, cmd_stats},
-    {"screenshot", "FILE", "write the screen to FILE as a PNG picture", 1, 1, cmd_screenshot},
-    {"screen", "", "the text screen", 0, 0, cmd_screen},
-    {"type", "KEYS...", "type text and keys such as <enter>; `ring3 help screen`", 1, 15, cmd_type},
     {"stop", "", "cut the guest's power: ring3 ends with exit code 0", 0, 0, cmd_quit},
     {"quit", "[CODE]", "the same, with this exit code", 0, 1, cmd_quit},
     {0},
