@@ -55,13 +55,14 @@ enum gdb_event gdb_read_byte(struct gdb_reader *r, uint8_t byte)
             take_data(r, byte);
         return GDB_NOTHING;
     case SUM_HIGH:
-        r->claimed = (uint8_t)(d << 4);
+        r->claimed = d < 0 ? 0 : (uint8_t)(d << 4);
         r->state = d < 0 ? IDLE : SUM_LOW;
         return d < 0 ? GDB_DAMAGED : GDB_NOTHING;
     default:
-        r->claimed |= (uint8_t)d;
         if (d < 0)
             r->too_long = true;
+        else
+            r->claimed |= (uint8_t)d;
         return finish(r);
     }
 }
