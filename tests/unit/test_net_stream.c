@@ -122,6 +122,7 @@ static void a_full_card_stops_the_reading(void **state)
         pthread_mutex_lock(&r->lock);
         refused = r->refused;
         pthread_mutex_unlock(&r->lock);
+        usleep(1000); /* or the loop thread may never get the lock */
     }
     net_rig_refuse(r, false);
     for (unsigned i = 0; i < 100; i++) {
