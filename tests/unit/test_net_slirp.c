@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static void arp_is_answered(void **state)
 {
@@ -435,6 +436,7 @@ static void refused_frames_come_later_in_order(void **state)
         pthread_mutex_lock(&r->lock);
         refused = r->refused;
         pthread_mutex_unlock(&r->lock);
+        usleep(1000); /* or the loop thread may never get the lock */
     }
     net_rig_refuse(r, false);
     for (unsigned i = 1; i <= 40; i++) {
