@@ -53,6 +53,7 @@ struct machine {
     struct console *console;
     struct lock_place at;
     const uint8_t *ram;
+    struct snapshot *restored_from; /* or NULL */
 };
 
 struct options {
@@ -232,8 +233,9 @@ static int rebuild(struct machine *m, const char *path, struct err *e)
     }
     if (r == 0)
         r = snapshot_restore(s, &m->vm, e);
-    /* The configuration's strings go with the snapshot; nothing reads them any more. */
-    snapshot_close(s);
+    /* The configuration's strings are the snapshot's. */
+    snapshot_close(m->restored_from);
+    m->restored_from = s;
     free(console);
     return r < 0 ? r : map_ram(m, e);
 }
@@ -535,6 +537,8 @@ int main(int argc, char **argv)
     }
     destroy(&l->dbt);
     destroy(&l->ref);
+    snapshot_close(l->dbt.restored_from);
+    snapshot_close(l->ref.restored_from);
     free(l);
     return rc;
 }
