@@ -188,6 +188,23 @@ def figures():
     expect(done.returncode == 0, 'a figure falls short')
 
 
+def all_devices():
+    """A machine with every device keeps little memory beside that of the guest (goal: 160 MiB)."""
+    with tempfile.TemporaryDirectory(prefix='ring3-devices.') as folder:
+        for name, size in (('a.img', 100 << 20), ('b.img', 100 << 20), ('f.img', 1474560)):
+            with open(f'{folder}/{name}', 'wb') as f:
+                f.truncate(size)
+        options = ['--firmware', '--disk', f'{folder}/a.img,if=ide', '--disk', f'{folder}/b.img,if=virtio',
+                   '--cdrom', '', '--floppy', folder + '/f.img', '--net', 'user,model=virtio',
+                   '--net', 'user,model=e1000', '--net', 'user,model=rtl8139', '--share', folder,
+                   '--virtio', 'rng,balloon,console', '--stats=json']
+        with Guest(RING3, options=options, script='ls /sys/bus/pci/devices | wc -l\n') as guest:
+            guest.wait_exit(0)
+            told = json.loads([x for x in guest.complaints().splitlines() if x[:1] == '{'][-1])
+    print(f"{told['resident_beyond_mib']:.0f} MiB resident beyond guest RAM")
+    expect(told['resident_beyond_mib'] <= 160, 'too much memory')
+
+
 def idle():
     """A guest at its prompt, whose kernel asks for 250 ticks a second, does not spin. The goal of
     2% is for a quiet machine; the limit here also has to hold on a busy one."""
