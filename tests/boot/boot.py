@@ -325,7 +325,7 @@ def firmware_memory():
 STORM = sys.argv[4] if len(sys.argv) > 4 else None
 CASES = {f.__name__: f for f in (session_128m, session_256m, session_2g, parameter, interactive,
                                  quit_key, expect_match, fail_on_match, timeout, modules,
-                                 panic, reboot, terminated, load, fork_storm, figures, idle,
+                                 panic, reboot, terminated, load, fork_storm, figures, all_devices, idle,
                                  firmware_alone, firmware_kernel, firmware_memory)}
 
 
