@@ -285,19 +285,27 @@ static uint32_t current_count(const struct lapic *s)
     return ticks < s->initial ? s->initial - (uint32_t)ticks : 0;
 }
 
-/* The next end of the count; lock held. Also the way a masked or stopped timer is disarmed. */
+/* The next end of the count; lock held. Also the way a masked or stopped timer is disarmed. An end
+ * that has passed is due: the host may be late, or a snapshot have come before the tick. */
 static void arm_timer(struct lapic *s)
 {
-    uint64_t period = period_ns(s), now = clock_now_ns(s->h.clock);
-    uint64_t deadline = TIMER_NEVER;
-    if (period && !(s->lvt[LVT_TIMER] & LVT_MASKED)) {
+    uint64_t period = period_ns(s), deadline = TIMER_NEVER;
+    if (period && !(s->lvt[LVT_TIMER] & LVT_MASKED))
         deadline = s->started_ns + period;
-        if (deadline <= now && periodic(s))
-            deadline += (now - s->started_ns) / period * period;
-        else if (deadline <= now)
-            deadline = TIMER_NEVER; /* a count that ended while masked is over */
-    }
     timer_set(&s->timer, deadline);
+}
+
+/* Nobody hears of the ends that came while the timer was masked. Lock held, before the mask
+ * changes. */
+static void forget_masked_ends(struct lapic *s)
+{
+    uint64_t period = period_ns(s), passed = clock_now_ns(s->h.clock) - s->started_ns;
+    if (!(s->lvt[LVT_TIMER] & LVT_MASKED) || !period || passed < period)
+        return;
+    if (periodic(s))
+        s->started_ns += passed / period * period;
+    else
+        s->initial = 0;
 }
 
 static void timer_due(void *opaque)
@@ -365,6 +373,8 @@ static uint32_t read_register(struct lapic *s, unsigned reg)
 
 static void write_lvt(struct lapic *s, unsigned n, uint32_t value)
 {
+    if (n == LVT_TIMER)
+        forget_masked_ends(s);
     s->lvt[n] = value & lvt_writable[n];
     if (!(s->svr & SVR_ENABLE))
         s->lvt[n] |= LVT_MASKED;

@@ -250,6 +250,40 @@ static void timer_counts_once_or_for_ever(void **state)
     assert_string_equal(rig_trace(r), "");
 }
 
+static void masked_ends_are_not_made_up(void **state)
+{
+    struct rig *r = *state;
+    enable(r);
+    wr(r, DIVIDE, 0xb);
+    wr(r, LVT_T, 0x20080 | MASKED);
+    wr(r, INITIAL, 1000);
+    rig_advance(r, 3400);
+    wr(r, LVT_T, 0x20080);
+    assert_int_equal(rd(r, CURRENT), 600);
+    rig_advance(r, 599);
+    assert_string_equal(rig_trace(r), "");
+    rig_advance(r, 1);
+    assert_string_equal(rig_trace(r), "+0 ");
+}
+
+/* To a chip whose clock is `late_ns` ahead of that of its state, it looks as if the host had not
+ * run its timers meanwhile: a busy host, or a snapshot that came before the tick. */
+static void an_overdue_end_is_not_lost(void **state)
+{
+    struct rig *r = *state, *late = rig_new();
+    enable(r);
+    wr(r, DIVIDE, 0xb);
+    wr(r, LVT_T, 0x80); /* one shot */
+    wr(r, INITIAL, 1000);
+    rig_advance(late, clock_now_ns(r->host.clock) + 1500);
+    late->d = make_chip(late);
+    rig_copy_state(late->d, r->d);
+    rig_advance(late, 1);
+    assert_string_equal(rig_trace(late), "+0 ");
+    assert_int_equal(lapic_ack(late->d), 0x80);
+    rig_free(late);
+}
+
 static void the_msr_moves_and_switches_off(void **state)
 {
     struct rig *r = *state;
@@ -321,6 +355,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(commands_reach_ourselves_only, make, unmake),
         cmocka_unit_test_setup_teardown(level_interrupts_end_at_the_io_apic, make, unmake),
         cmocka_unit_test_setup_teardown(timer_counts_once_or_for_ever, make, unmake),
+        cmocka_unit_test_setup_teardown(masked_ends_are_not_made_up, make, unmake),
+        cmocka_unit_test_setup_teardown(an_overdue_end_is_not_lost, make, unmake),
         cmocka_unit_test_setup_teardown(the_msr_moves_and_switches_off, make, unmake),
         cmocka_unit_test_setup_teardown(software_disable_masks, make, unmake),
         cmocka_unit_test(random_use_and_restored_twins),
