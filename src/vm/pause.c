@@ -3,8 +3,9 @@
  *
  * The caller is the loop thread, so no timer and no backend callback runs meanwhile. It asks the
  * vCPU thread to stop (ATTN_STOP), which parks in pause_point() at an instruction boundary, with
- * whatever the ISA keeps in host registers stored. Then guest time stops, and block requests run
- * out. A stop of the VM wakes a parked thread, which then ends. */
+ * whatever the ISA keeps in host registers stored. Then guest time stops, timers that are
+ * overdue run, and block requests run out. A stop of the VM wakes a parked thread, which then ends.
+ */
 #include <stdatomic.h>
 
 #include "vm/run.h"
@@ -73,6 +74,7 @@ void vm_pause(struct vm *vm)
     if (!vm->vcpu_thread_started && vm->vcpu->isa->parked)
         vm->vcpu->isa->parked(vm->vcpu);
     clock_pause(vm->clock);
+    clock_run_due(vm->clock); /* what came due before, but for which nobody had time */
     drain_drives(vm);
 }
 
