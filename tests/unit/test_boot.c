@@ -206,7 +206,7 @@ static void bzimage_follows_the_boot_protocol(void **state)
     assert_int_equal(load(f), 0);
 
     assert_string_equal(f->plan.format, "bzImage");
-    assert_int_equal(f->plan.eip, 0x100000);
+    assert_int_equal(f->plan.entry, 0x100000);
     assert_flat_gdt(f);
     phys_read(f->mem, 0x100000, got, sizeof got);
     assert_memory_equal(got, f->image + BZ_SETUP, BZ_PAYLOAD);
@@ -311,7 +311,7 @@ static void vmlinux_is_loaded_by_physical_address(void **state)
     phys_load(f->mem, 0x402100, "dirt", 4);
     assert_int_equal(load(f), 0);
     assert_string_equal(f->plan.format, "ELF");
-    assert_int_equal(f->plan.eip, 0x400010); /* was virtual */
+    assert_int_equal(f->plan.entry, 0x400010); /* was virtual */
     phys_read(f->mem, 0x400000, got, sizeof got);
     assert_memory_equal(got, f->image + 0x1000, sizeof got);
     assert_int_equal(mem32(f, 0x4020fc), *(uint32_t *)(void *)(f->image + 0x20fc));
@@ -325,7 +325,7 @@ static void vmlinux_is_loaded_by_physical_address(void **state)
 
     poke(f, 24, 4, 0x402004); /* a physical entry point stays as it is */
     assert_int_equal(load(f), 0);
-    assert_int_equal(f->plan.eip, 0x402004);
+    assert_int_equal(f->plan.entry, 0x402004);
 }
 
 static void multiboot_elf_gets_its_information(void **state)
@@ -338,7 +338,7 @@ static void multiboot_elf_gets_its_information(void **state)
     f->req.append = "x=1";
     assert_int_equal(load(f), 0);
     assert_string_equal(f->plan.format, "multiboot");
-    assert_int_equal(f->plan.eip, 0x400010);
+    assert_int_equal(f->plan.entry, 0x400010);
     assert_int_equal(f->plan.gpr[0], 0x2badb002);
     assert_flat_gdt(f);
 
@@ -373,7 +373,7 @@ static void multiboot_addresses_replace_elf(void **state)
     struct fixture *f = *state;
     make_aout(f);
     assert_int_equal(load(f), 0);
-    assert_int_equal(f->plan.eip, 0x200040);
+    assert_int_equal(f->plan.entry, 0x200040);
     assert_int_equal(mem32(f, 0x200000 + MB_AT - 0x80), 0x1badb002);
     assert_int_equal(mem32(f, 0x2007fc), 0x11111111);
     assert_int_equal(mem32(f, 0x200800), 0);
