@@ -23,20 +23,28 @@ static bool inside(const struct boot_e820 *m, uint64_t start, uint64_t end)
     return m->type == E820_RAM && start >= m->base && end - m->base <= m->len;
 }
 
+static bool is_ram(const struct boot_request *req, uint64_t start, uint64_t end)
+{
+    for (size_t i = 0; i < req->map_count; i++)
+        if (start <= end && inside(&req->map[i], start, end))
+            return true;
+    return false;
+}
+
 int boot_check_ram(const struct loading *l, uint64_t start, uint64_t end, struct err *e)
 {
+    if (!is_ram(l->req, start, end))
+        return image_err(&l->kernel, ENOSPC, "too-big", e,
+                         "wants guest memory 0x%" PRIx64 " to 0x%" PRIx64
+                         ", which is not all RAM; try a larger -m",
+                         start, end);
     if (start < end && overlaps(start, end, l->own_start, l->own_end))
         return image_err(&l->kernel, ENOSPC, "too-big", e,
                          "wants guest memory 0x%" PRIx64 " to 0x%" PRIx64
-                         ", which covers the boot data at 0x%" PRIx64,
-                         start, end, l->own_start);
-    for (size_t i = 0; i < l->req->map_count; i++)
-        if (start <= end && inside(&l->req->map[i], start, end))
-            return 0;
-    return image_err(&l->kernel, ENOSPC, "too-big", e,
-                     "wants guest memory 0x%" PRIx64 " to 0x%" PRIx64
-                     ", which is not all RAM; try a larger -m",
-                     start, end);
+                         ", which covers the boot data at 0x%" PRIx64 "%s",
+                         start, end, l->own_start,
+                         l->own_end > BOOT_LOW_END ? "; try a larger -m" : "");
+    return 0;
 }
 
 int boot_put_cmdline(const struct loading *l, const char *text, uint64_t max, struct err *e)
