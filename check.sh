@@ -6,7 +6,7 @@
 #   ./check.sh --slow   the long runs as well (tests marked `slow`)
 #
 # Installs what is missing, builds the release configuration and one with ASan and UBSan, fetches
-# the guest, and runs every test in both; lints and real boots run in the release one. The last
+# the guests, and runs every test in both; lints and real boots run in the release one. The last
 # line is `N passed, N failed`. Exit code 0 when nothing failed, 1 when a test did, 125 or 126
 # when it did not come to testing.
 set -eu
@@ -26,8 +26,9 @@ step() { say "[$(($(date +%s) - began)) s] $*"; }
 
 step "looking at the packages this needs"
 "$top/tools/setup.sh" check
-step "getting the guest for the boot tests"
+step "getting the guests for the boot tests"
 "$top/tools/guest.sh" >/dev/null
+"$top/tools/guest.sh" --arch mipsel >/dev/null
 # From here on a boot test without its guest is a failure, not a skip.
 export RING3_REQUIRE_GUEST=1
 if [ $slow = yes ]; then

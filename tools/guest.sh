@@ -1,10 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Fetch the guest that ring3 is shown and tested with: Debian's own i386 kernel and static busybox.
+# Fetch the guests that ring3 is shown and tested with: Debian's own kernels and static busyboxes.
 #
-#   tools/guest.sh             fetch unless cached; prints the directory with vmlinuz, busybox, modules
-#   tools/guest.sh --cached    never fetch: prints the directory, or fails
-#   tools/guest.sh --refresh   fetch anew
+#   tools/guest.sh [--arch ARCH]             fetch unless cached; prints the guest's directory
+#   tools/guest.sh [--arch ARCH] --cached    never fetch: prints the directory, or fails
+#   tools/guest.sh [--arch ARCH] --refresh   fetch anew
+#
+# ARCH is Debian's word, a row of the table below: i386 (when none is given) or mipsel. The directory
+# holds the kernel (vmlinuz, for mipsel an ELF file), busybox and modules.
 #
 # Needs no privilege and does not touch the machine's package state (tools/archive.sh). Packages are
 # unpacked, never installed. Cached under ~/.cache/ring3 with checksums.
@@ -18,15 +21,30 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tools/common.sh"
 . "$top/tools/archive.sh"
 
+# architecture, flavour of the kernel (linux-image-FLAVOUR depends on the newest), its file in /boot
+guests='
+i386   686        vmlinuz
+mipsel mips32r2el vmlinuz
+'
+usage='usage: tools/guest.sh [--arch i386|mipsel] [--cached|--refresh]'
+
 layout=2 # of the cache; another number is fetched again
+arch=i386
+if [ "${1:-}" = --arch ]; then
+    arch=${2:-}
+    shift 2 || die 125 "$usage"
+fi
+row=$(printf '%s' "$guests" | awk -v arch="$arch" '$1 == arch { print $2, $3 }')
+[ -n "$row" ] || die 125 "there is no guest of architecture \"$arch\". $usage"
+flavour=${row% *} image=${row#* }
 mode=${1:-}
 case $mode in
 '' | --cached | --refresh) ;;
-*) die 125 "usage: tools/guest.sh [--cached|--refresh]" ;;
+*) die 125 "$usage" ;;
 esac
 
 cache=$(cache_dir)
-dest=$cache/guest-i386
+dest=$cache/guest-$arch
 
 # Whole, unaltered since it was fetched, and of today's layout? Modules are checked by their user.
 intact()
@@ -51,25 +69,27 @@ if [ "$mode" != --refresh ]; then
     [ ! -e "$dest" ] || say "the cached guest in $dest is damaged or of an older ring3; fetching it again"
 fi
 command -v apt-get >/dev/null || die 126 "guests come from Debian's archive through apt-get, which" \
-    "this machine lacks. Put an i386 vmlinuz, its modules and a static i386 busybox into $dest as $0 says"
-archive_begin i386
+    "this machine lacks. Put a kernel for $arch as vmlinuz, its modules and a static busybox for $arch into" \
+    "$dest as $0 says"
+archive_begin "$arch"
 
 fetch()
 {
-    kernel=$(private_apt apt-cache show --no-all-versions linux-image-686 |
-        sed -n 's/^Depends: \(linux-image-[^ ,]*-686\)\( .*\)\{0,1\}$/\1/p' | head -n 1)
-    [ -n "$kernel" ] || { echo "no linux-image-686 for i386 in these sources" >>"$work/log"; return 1; }
-    say "downloading $kernel busybox-static for i386 (about 70 MB)"
+    kernel=$(private_apt apt-cache show --no-all-versions "linux-image-$flavour" |
+        sed -n "s/^Depends: \\(linux-image-[^ ,]*-$flavour\\)\\( .*\\)\\{0,1\\}\$/\\1/p" | head -n 1)
+    [ -n "$kernel" ] ||
+        { echo "no linux-image-$flavour for $arch in these sources" >>"$work/log"; return 1; }
+    say "downloading $kernel busybox-static for $arch (about 70 MB)"
     archive_download "$kernel" busybox-static
 }
 
-say "looking for Debian's i386 kernel and busybox"
+say "looking for Debian's $arch kernel and busybox"
 archive_fetch fetch
 say "unpacking"
-new=$(mktemp -d "$cache/guest-i386.XXXXXX")
+new=$(mktemp -d "$cache/guest-$arch.XXXXXX")
 also=$new
 archive_unpack "$new/packages"
-cp "$work/root/boot/vmlinuz-${kernel#linux-image-}" "$new/vmlinuz"
+cp "$work/root/boot/$image-${kernel#linux-image-}" "$new/vmlinuz"
 cp "$work/root/bin/busybox" "$new/busybox"
 mv "$work/root/lib/modules/${kernel#linux-image-}" "$new/modules"
 (

@@ -28,6 +28,7 @@ seabios        firmware that starts disks, CDs and floppies
 libzstd-dev    packs snapshots, compressed qcow2 disks
 libxxhash-dev  checksums of snapshots
 libjansson-dev the control socket speaks JSON
+libfdt-dev     device trees, which tell guests what machine they run on
 '
 check_needs="$demo_needs
 libcmocka-dev  unit tests

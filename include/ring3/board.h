@@ -4,6 +4,7 @@
 #ifndef RING3_BOARD_H
 #define RING3_BOARD_H
 
+#include "ring3/arch.h"
 #include "ring3/err.h"
 #include "ring3/types.h"
 
@@ -12,7 +13,11 @@ struct block;
 
 struct board_ops {
     const char *name, *summary;
+    enum guest_arch arch;      /* of the kernels that it runs */
     uint64_t min_ram, max_ram; /* bytes */
+    /* A processor that waits with all interrupts masked is a machine that was turned off: the board
+     * has nothing else that could end the wait, and its kernels know no other way. */
+    bool halt_is_off;
     /* Build everything into *vm (memory, buses, vcpu, devices) and load vm->config's kernel.
      * On error the caller frees *vm, which must be safe in any half-built state. */
     int (*build)(struct vm *vm, struct err *e);

@@ -16,3 +16,11 @@ const struct board_ops *board_find(const char *name)
             return boards[i];
     return NULL;
 }
+
+const struct board_ops *board_for(enum guest_arch arch)
+{
+    for (unsigned i = 0; boards[i]; i++)
+        if (boards[i]->arch == arch)
+            return boards[i];
+    return NULL;
+}

@@ -258,6 +258,7 @@ static void pc_power_button(struct vm *vm)
 const struct board_ops pc_board = {
     .name = "pc",
     .summary = "PC with 440FX, PIIX4, classic chips, serial console",
+    .arch = ARCH_I386,
     .min_ram = MIB,
     .max_ram = PC_MAX_RAM,
     .build = pc_build,

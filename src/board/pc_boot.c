@@ -79,7 +79,7 @@ static void start_processor(struct x86_vcpu *v, const struct boot_plan *p)
     const uint32_t lo = 0x0000ffff, code_hi = 0x00cf9b00, data_hi = 0x00cf9300;
     for (unsigned i = 0; i < 8; i++)
         v->gpr[i] = p->gpr[i];
-    v->eip = p->eip;
+    v->eip = p->entry;
     v->cr0 = CR0_PE | CR0_ET;
     v->gdtr = (struct x86_dtr){p->gdt_base, p->gdt_limit};
     for (enum x86_sreg s = X86_ES; s <= X86_GS; s++) {

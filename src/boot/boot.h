@@ -2,8 +2,9 @@
 /* Loading a guest kernel without firmware. boot_load() recognises the file, fills guest memory and
  * says, as plain data, how the processor must start; the board applies it.
  *
- * Formats: Linux bzImage (boot protocol 2.02 and later, 32-bit entry), multiboot 1 (ELF32 or the
- * address fields), ELF32 i386 executables such as vmlinux. Low memory the loader uses itself:
+ * Formats for i386: Linux bzImage (boot protocol 2.02 and later, 32-bit entry), multiboot 1 (ELF32
+ * or the address fields), ELF32 executables such as vmlinux. For MIPS: ELF32 executables, which get
+ * a device tree (uhi.c). Low memory the loader uses itself on i386:
  *
  *   0x90000  boot_params ("zero page") or multiboot information     the stack grows down from here
  *   0x91000  GDT
@@ -12,6 +13,7 @@
 #ifndef RING3_BOOT_BOOT_H
 #define RING3_BOOT_BOOT_H
 
+#include "ring3/arch.h"
 #include "ring3/err.h"
 #include "ring3/mem.h"
 
@@ -24,24 +26,31 @@ struct boot_e820 {
 #define BOOT_E820_MAX 128
 
 struct boot_request {
-    const char *kernel; /* path */
-    const char *initrd; /* path, or NULL; the one module of a multiboot kernel */
-    const char *append; /* command line; "" or NULL when absent */
-    bool text_screen;   /* there is a VGA in text mode 3 */
-    bool bios;          /* a BIOS runs: a bzImage is to start in real mode, and asks it itself */
-    struct phys *mem;   /* must have RAM wherever the map says so */
+    enum guest_arch arch; /* what the machine runs */
+    const char *kernel;   /* path */
+    const char *initrd;   /* path, or NULL; the one module of a multiboot kernel */
+    const char *append;   /* command line; "" or NULL when absent */
+    bool text_screen;     /* there is a VGA in text mode 3 */
+    bool bios;            /* a BIOS runs: a bzImage is to start in real mode, and asks it itself */
+    struct phys *mem;     /* must have RAM wherever the map says so */
     const struct boot_e820 *map;
     size_t map_count; /* at most BOOT_E820_MAX */
+    /* For kernels that are told by a device tree: the machine's, to which the loader adds what it
+     * knows: command line and initrd. At most BOOT_TREE_BYTES / 2. */
+    const void *tree;
 };
+#define BOOT_TREE_BYTES (64 * KIB) /* room for it in guest memory */
 
-/* Start in protected mode, unless real_segment says otherwise: paging and interrupts off, CR0.PE
- * only; CS flat 32-bit code, all other segments flat 32-bit data, base 0, limit 4 GiB, DPL 0. */
+/* i386: start in protected mode, unless real_segment says otherwise: paging and interrupts off,
+ * CR0.PE only; CS flat 32-bit code, all other segments flat 32-bit data, base 0, limit 4 GiB, DPL
+ * 0. */
 #define BOOT_REAL_ENTRY 0x200u
 struct boot_plan {
-    const char *format; /* "bzImage", "multiboot", "ELF"; static */
-    uint32_t eip;
-    uint32_t gpr[8];   /* eax ecx edx ebx esp ebp esi edi */
-    uint32_t gdt_base; /* holds cs_sel and ds_sel */
+    const char *format;   /* "bzImage", "multiboot", "ELF"; static */
+    uint32_t entry;       /* eip or pc */
+    uint32_t argument[4]; /* MIPS: a0 to a3; the rest but the last four is i386's */
+    uint32_t gpr[8];      /* eax ecx edx ebx esp ebp esi edi */
+    uint32_t gdt_base;    /* holds cs_sel and ds_sel */
     uint16_t gdt_limit;
     uint16_t cs_sel, ds_sel;
     /* Not 0: in real mode, with interrupts off. All data segments are this one, esp is the stack's
@@ -59,5 +68,8 @@ int boot_load(const struct boot_request *req, struct boot_plan *plan, struct err
 /* Is this file one of those formats? Disks with a boot sector are not, even if they hold GRUB,
  * which has a multiboot header of its own; nor is what cannot be read. */
 bool boot_is_kernel(const char *path);
+/* What it is made for; ARCH_UNKNOWN also if it is no such file. */
+enum guest_arch boot_kernel_arch(const char *path);
+const char *boot_arch_name(enum guest_arch arch); /* "i386", "little-endian MIPS" */
 
 #endif

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* ELF32 i386 executables (System V ABI, gABI chapters 4 and 5): PT_LOAD segments go to their
- * physical addresses; an entry point given as a virtual address is converted.
+/* ELF32 executables (System V ABI, gABI chapters 4 and 5). On i386 PT_LOAD segments go to their
+ * physical addresses, and an entry point given as a virtual address is converted. On MIPS kernels
+ * run where they are linked to: in KSEG0 or KSEG1, which show physical memory (MD00090, 4.3), so
+ * the virtual address says where a segment goes; linkers put that into p_paddr, too, or what it is
+ * physically.
  *
- * Left out: relocation (ET_DYN), sections and symbols. */
+ * Left out: relocation (ET_DYN), sections and symbols, big-endian files (no board runs them). */
 #include "boot/loader.h"
 
 #include <elf.h>
@@ -12,15 +15,33 @@
 
 #define PHNUM_MAX 128 /* far more than any kernel has; bounds the work a corrupt file causes */
 
-static const struct {
+#define KSEG0        0x80000000u
+#define KSEG_END     0xc0000000u /* of KSEG1; mapped addresses from here on, as below KSEG0 */
+#define KSEG_ADDRESS 0x1fffffffu /* the physical address in one of either */
+
+static const struct machine {
     uint16_t machine;
+    uint8_t order; /* ELFDATA2LSB, ELFDATA2MSB; 0: any */
     const char *name;
+    enum guest_arch arch;
 } machines[] = {
-    {EM_X86_64, "x86-64"},      {EM_MIPS, "MIPS"},          {EM_ARM, "ARM"},
-    {EM_AARCH64, "64-bit ARM"}, {EM_PPC, "PowerPC"},        {EM_PPC64, "64-bit PowerPC"},
-    {EM_RISCV, "RISC-V"},       {EM_SPARC, "SPARC"},        {EM_SPARCV9, "64-bit SPARC"},
-    {EM_S390, "IBM S/390"},     {EM_68K, "Motorola 68000"}, {EM_SH, "SuperH"},
-    {EM_IA_64, "Itanium"},      {EM_ALPHA, "Alpha"},        {EM_PARISC, "PA-RISC"},
+    {EM_386, ELFDATA2LSB, "i386", ARCH_I386},
+    {EM_MIPS, ELFDATA2LSB, "little-endian MIPS", ARCH_MIPSEL},
+    {EM_MIPS, ELFDATA2MSB, "big-endian MIPS", ARCH_MIPS},
+    {EM_X86_64, 0, "x86-64", ARCH_UNKNOWN},
+    {EM_ARM, 0, "ARM", ARCH_UNKNOWN},
+    {EM_AARCH64, 0, "64-bit ARM", ARCH_UNKNOWN},
+    {EM_PPC, 0, "PowerPC", ARCH_UNKNOWN},
+    {EM_PPC64, 0, "64-bit PowerPC", ARCH_UNKNOWN},
+    {EM_RISCV, 0, "RISC-V", ARCH_UNKNOWN},
+    {EM_SPARC, 0, "SPARC", ARCH_UNKNOWN},
+    {EM_SPARCV9, 0, "64-bit SPARC", ARCH_UNKNOWN},
+    {EM_S390, 0, "IBM S/390", ARCH_UNKNOWN},
+    {EM_68K, 0, "Motorola 68000", ARCH_UNKNOWN},
+    {EM_SH, 0, "SuperH", ARCH_UNKNOWN},
+    {EM_IA_64, 0, "Itanium", ARCH_UNKNOWN},
+    {EM_ALPHA, 0, "Alpha", ARCH_UNKNOWN},
+    {EM_PARISC, 0, "PA-RISC", ARCH_UNKNOWN},
 };
 
 bool elf_is(const struct loading *l)
@@ -28,14 +49,42 @@ bool elf_is(const struct loading *l)
     return l->head_bytes >= SELFMAG && !memcmp(l->head, ELFMAG, SELFMAG);
 }
 
-static int wrong_machine(const struct loading *l, unsigned machine, struct err *e)
+/* e_machine in the file's own byte order, and its row, if there is one. */
+static const struct machine *find_machine(const struct loading *l, unsigned *number)
 {
+    uint8_t order = l->head[EI_DATA];
+    const uint8_t *at = l->head + offsetof(Elf32_Ehdr, e_machine);
+
+    *number = order == ELFDATA2MSB ? (unsigned)at[0] << 8 | at[1] : get16(at);
     for (size_t i = 0; i < ARRAY_LEN(machines); i++)
-        if (machines[i].machine == machine)
-            return image_err(&l->kernel, ENOEXEC, machine == EM_X86_64 ? "64bit" : "format", e,
-                             "ELF file for %s; this machine runs i386 kernels", machines[i].name);
+        if (machines[i].machine == *number && (!machines[i].order || machines[i].order == order))
+            return &machines[i];
+    return NULL;
+}
+
+enum guest_arch elf_arch(const struct loading *l)
+{
+    unsigned number;
+    const struct machine *m = find_machine(l, &number);
+
+    return m ? m->arch : ARCH_UNKNOWN;
+}
+
+static int check_machine(const struct loading *l, struct err *e)
+{
+    unsigned number, order = l->head[EI_DATA];
+    const struct machine *m = find_machine(l, &number);
+    const char *runs = boot_arch_name(l->req->arch);
+
+    if (order != ELFDATA2LSB && order != ELFDATA2MSB)
+        return image_err(&l->kernel, ENOEXEC, "format", e, "ELF file of byte order %u", order);
+    if (m && m->arch == l->req->arch)
+        return 0;
+    if (m)
+        return image_err(&l->kernel, ENOEXEC, number == EM_X86_64 ? "64bit" : "format", e,
+                         "ELF file for %s; this machine runs %s kernels", m->name, runs);
     return image_err(&l->kernel, ENOEXEC, "format", e,
-                     "ELF file for machine type %u; this machine runs i386 kernels", machine);
+                     "ELF file for machine type %u; this machine runs %s kernels", number, runs);
 }
 
 static const char *type_name(unsigned type)
@@ -60,15 +109,10 @@ static int check_header(const struct loading *l, Elf32_Ehdr *h, struct err *e)
         return image_err(&l->kernel, ENOEXEC, "truncated", e,
                          "ELF header needs %zu bytes, the file has %" PRIu64, sizeof *h,
                          l->kernel.bytes);
-    unsigned class = h->e_ident[EI_CLASS], order = h->e_ident[EI_DATA];
-    if (order != ELFDATA2LSB) {
-        unsigned big = (unsigned)l->head[18] << 8 | l->head[19]; /* e_machine, big-endian */
-        return order == ELFDATA2MSB ? wrong_machine(l, big, e)
-                                    : image_err(&l->kernel, ENOEXEC, "format", e,
-                                                "ELF file of byte order %u", order);
-    }
-    if (h->e_machine != EM_386)
-        return wrong_machine(l, h->e_machine, e);
+    unsigned class = h->e_ident[EI_CLASS];
+    int r = check_machine(l, e);
+    if (r < 0)
+        return r;
     if (class != ELFCLASS32)
         return image_err(&l->kernel, ENOEXEC, "64bit", e, "ELF file of class %u, not ELF32", class);
     if (h->e_type != ET_EXEC)
@@ -82,21 +126,42 @@ static int check_header(const struct loading *l, Elf32_Ehdr *h, struct err *e)
     return 0;
 }
 
+/* Where in guest memory a segment goes. */
+static int place_segment(const struct loading *l, const Elf32_Phdr *ph, uint64_t *start,
+                         struct err *e)
+{
+    if (l->req->arch == ARCH_I386) {
+        *start = ph->p_paddr;
+        return 0;
+    }
+    if (ph->p_vaddr < KSEG0 || ph->p_vaddr >= KSEG_END)
+        return image_err(&l->kernel, ENOEXEC, "format", e,
+                         "linked to run at 0x%x, a mapped address; this machine starts kernels "
+                         "linked to unmapped ones, 0x80000000 to 0xbfffffff",
+                         ph->p_vaddr);
+    *start = ph->p_vaddr & KSEG_ADDRESS;
+    return 0;
+}
+
 static int load_segment(struct loading *l, const Elf32_Phdr *ph, struct err *e)
 {
-    uint64_t start = ph->p_paddr, end = start + ph->p_memsz;
+    uint64_t start = 0;
     struct boot_plan *plan = l->plan;
+    int r = place_segment(l, ph, &start, e);
+    if (r < 0)
+        return r;
+    uint64_t end = start + ph->p_memsz;
 
     if (ph->p_filesz > ph->p_memsz)
         return image_err(&l->kernel, ENOEXEC, "format", e,
                          "ELF segment at 0x%x has more bytes in the file (%u) than in memory (%u)",
-                         ph->p_paddr, ph->p_filesz, ph->p_memsz);
+                         ph->p_vaddr, ph->p_filesz, ph->p_memsz);
     if (ph->p_offset > l->kernel.bytes || ph->p_filesz > l->kernel.bytes - ph->p_offset)
         return image_err(&l->kernel, ENOEXEC, "truncated", e,
                          "p_offset and p_filesz of an ELF segment say %" PRIu64
                          " bytes, the file has %" PRIu64,
                          (uint64_t)ph->p_offset + ph->p_filesz, l->kernel.bytes);
-    int r = boot_check_ram(l, start, end, e);
+    r = boot_check_ram(l, start, end, e);
     if (r == 0)
         r = image_load(&l->kernel, ph->p_offset, ph->p_filesz, l->req->mem, start, e);
     if (r < 0)
@@ -131,13 +196,13 @@ int elf_load(struct loading *l, struct err *e)
             entry = h.e_entry - ph.p_vaddr + ph.p_paddr;
         }
         if (h.e_entry - ph.p_paddr < ph.p_memsz)
-            entry_physical = true;
+            entry_physical = l->req->arch == ARCH_I386;
     }
     if (r < 0)
         return r;
     if (!entry_virtual && !entry_physical)
         return image_err(&l->kernel, ENOEXEC, "format", e,
                          "ELF entry point 0x%x lies in no loaded segment", h.e_entry);
-    l->plan->eip = entry_virtual ? entry : h.e_entry;
+    l->plan->entry = entry_virtual && l->req->arch == ARCH_I386 ? entry : h.e_entry;
     return 0;
 }

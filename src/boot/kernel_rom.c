@@ -77,6 +77,6 @@ void kernel_rom_plan(const struct boot_plan *p, uint8_t bytes[PLAN_BYTES])
     put16(bytes + PLAN_DATA, p->ds_sel);
     for (unsigned i = 0; i < 8; i++)
         put32(bytes + PLAN_GPR + 4 * i, p->gpr[i]);
-    put32(bytes + PLAN_ENTRY, p->eip);
+    put32(bytes + PLAN_ENTRY, p->entry);
     put16(bytes + PLAN_ENTRY + 4, p->cs_sel);
 }

@@ -229,7 +229,7 @@ int bzimage_load(struct loading *l, struct err *e)
             "code32_start 0x%x lies outside the loaded kernel; --firmware starts it in "
             "real mode",
             entry);
-    l->plan->eip = entry;
+    l->plan->entry = entry;
     memcpy(bp + HDR_START, h + HDR_START, (end < HDR_END_MAX ? end : HDR_END_MAX) - HDR_START);
     return finish(l, bp, cmdline_max, initrd_max, e);
 }
@@ -246,7 +246,7 @@ int vmlinux_load(struct loading *l, struct err *e)
     memcpy(bp + HDR_MAGIC, MAGIC, 4);
     put16(bp + HDR_VERSION, VMLINUX_VERSION);
     bp[HDR_LOADFLAGS] = LOADED_HIGH;
-    put32(bp + HDR_CODE32_START, l->plan->eip);
+    put32(bp + HDR_CODE32_START, l->plan->entry);
     put32(bp + HDR_INITRD_ADDR_MAX, VMLINUX_INITRD_MAX);
     put32(bp + HDR_CMDLINE_SIZE, VMLINUX_CMDLINE_MAX);
     return finish(l, bp, VMLINUX_CMDLINE_MAX, VMLINUX_INITRD_MAX, e);

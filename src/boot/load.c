@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Recognise a kernel file and load it: see boot.h. Also what all formats need: the GDT, the command
- * line, a place for the initrd. */
+/* Recognise a kernel file and load it: see boot.h. Also what several formats need: the GDT, the
+ * command line, a place for the initrd. */
 #include "boot/loader.h"
 
 #include <errno.h>
@@ -23,20 +23,28 @@ static bool inside(const struct boot_e820 *m, uint64_t start, uint64_t end)
     return m->type == E820_RAM && start >= m->base && end - m->base <= m->len;
 }
 
+static bool is_ram(const struct boot_request *req, uint64_t start, uint64_t end)
+{
+    for (size_t i = 0; i < req->map_count; i++)
+        if (start <= end && inside(&req->map[i], start, end))
+            return true;
+    return false;
+}
+
 int boot_check_ram(const struct loading *l, uint64_t start, uint64_t end, struct err *e)
 {
-    if (start < end && overlaps(start, end, BOOT_LOW_START, BOOT_LOW_END))
+    if (!is_ram(l->req, start, end))
         return image_err(&l->kernel, ENOSPC, "too-big", e,
                          "wants guest memory 0x%" PRIx64 " to 0x%" PRIx64
-                         ", which covers the boot data at 0x%x",
-                         start, end, BOOT_LOW_START);
-    for (size_t i = 0; i < l->req->map_count; i++)
-        if (start <= end && inside(&l->req->map[i], start, end))
-            return 0;
-    return image_err(&l->kernel, ENOSPC, "too-big", e,
-                     "wants guest memory 0x%" PRIx64 " to 0x%" PRIx64
-                     ", which is not all RAM; try a larger -m",
-                     start, end);
+                         ", which is not all RAM; try a larger -m",
+                         start, end);
+    if (start < end && overlaps(start, end, l->own_start, l->own_end))
+        return image_err(&l->kernel, ENOSPC, "too-big", e,
+                         "wants guest memory 0x%" PRIx64 " to 0x%" PRIx64
+                         ", which covers the boot data at 0x%" PRIx64 "%s",
+                         start, end, l->own_start,
+                         l->own_end > BOOT_LOW_END ? "; try a larger -m" : "");
+    return 0;
 }
 
 int boot_put_cmdline(const struct loading *l, const char *text, uint64_t max, struct err *e)
@@ -120,6 +128,8 @@ static int prepare(struct loading *l, struct err *e)
     if (phys_zero(l->req->mem, BOOT_LOW_START, BOOT_LOW_END - BOOT_LOW_START) < 0 ||
         phys_load(l->req->mem, BOOT_GDT, gdt, sizeof gdt) < 0)
         return err_set(e, EINVAL, "memory-map", "no RAM at 0x%x for boot data", BOOT_LOW_START);
+    l->own_start = BOOT_LOW_START;
+    l->own_end = BOOT_LOW_END;
     *l->plan = (struct boot_plan){
         .gpr[R_ESP] = BOOT_LOW_START,
         .gdt_base = BOOT_GDT,
@@ -130,8 +140,11 @@ static int prepare(struct loading *l, struct err *e)
     return 0;
 }
 
-static int load_kernel(struct loading *l, struct err *e)
+static int load_i386(struct loading *l, struct err *e)
 {
+    int r = prepare(l, e);
+    if (r < 0)
+        return r;
     if (elf_is(l) && !multiboot_is(l))
         return vmlinux_load(l, e);
     if (bzimage_is(l))
@@ -139,6 +152,26 @@ static int load_kernel(struct loading *l, struct err *e)
     if (multiboot_is(l))
         return multiboot_load(l, e);
     return unknown_image(l, e);
+}
+
+static int load_mips(struct loading *l, struct err *e)
+{
+    *l->plan = (struct boot_plan){0};
+    return elf_is(l) ? uhi_load(l, e) : unknown_image(l, e);
+}
+
+static const struct {
+    const char *name;
+    int (*load)(struct loading *l, struct err *e);
+} archs[ARCH_COUNT] = {
+    [ARCH_I386] = {"i386", load_i386},
+    [ARCH_MIPSEL] = {"little-endian MIPS", load_mips},
+    [ARCH_MIPS] = {"big-endian MIPS", load_mips},
+};
+
+const char *boot_arch_name(enum guest_arch arch)
+{
+    return arch < ARCH_COUNT ? archs[arch].name : "unknown";
 }
 
 int boot_load(const struct boot_request *req, struct boot_plan *plan, struct err *e)
@@ -154,25 +187,40 @@ int boot_load(const struct boot_request *req, struct boot_plan *plan, struct err
     l.head_bytes = l.kernel.bytes < sizeof l.head ? (uint32_t)l.kernel.bytes : sizeof l.head;
     r = image_read(&l.kernel, 0, l.head, l.head_bytes, e);
     if (r == 0)
-        r = prepare(&l, e);
-    if (r == 0)
-        r = load_kernel(&l, e);
+        r = archs[req->arch].load(&l, e);
     image_close(&l.kernel);
     return r;
+}
+
+/* The head of a file that may be a kernel; false: it cannot be read. */
+static bool read_head(struct loading *l, const char *path)
+{
+    struct err e;
+
+    if (image_open(&l->kernel, path, "kernel", &e) < 0)
+        return false;
+    l->head_bytes = l->kernel.bytes < sizeof l->head ? (uint32_t)l->kernel.bytes : sizeof l->head;
+    int r = image_read(&l->kernel, 0, l->head, l->head_bytes, &e);
+    image_close(&l->kernel);
+    return r == 0;
 }
 
 bool boot_is_kernel(const char *path)
 {
     struct loading l = {0};
-    struct err e;
 
-    if (image_open(&l.kernel, path, "kernel", &e) < 0)
-        return false;
-    l.head_bytes = l.kernel.bytes < sizeof l.head ? (uint32_t)l.kernel.bytes : sizeof l.head;
-    bool is = false;
-    if (image_read(&l.kernel, 0, l.head, l.head_bytes, &e) == 0)
-        is = elf_is(&l) || bzimage_is(&l) ||
-             (multiboot_is(&l) && get16(l.head + 510) != 0xaa55); /* an MBR's signature */
-    image_close(&l.kernel);
-    return is;
+    return read_head(&l, path) &&
+           (elf_is(&l) || bzimage_is(&l) ||
+            (multiboot_is(&l) && get16(l.head + 510) != 0xaa55)); /* an MBR's signature */
+}
+
+enum guest_arch boot_kernel_arch(const char *path)
+{
+    struct loading l = {0};
+
+    if (!read_head(&l, path))
+        return ARCH_UNKNOWN;
+    if (elf_is(&l))
+        return elf_arch(&l);
+    return bzimage_is(&l) || multiboot_is(&l) ? ARCH_I386 : ARCH_UNKNOWN;
 }

@@ -26,6 +26,7 @@ struct loading {
     struct image kernel;
     uint8_t head[BOOT_HEAD_BYTES]; /* zeros beyond the end of the file */
     uint32_t head_bytes;           /* valid part */
+    uint64_t own_start, own_end;   /* guest memory that the loader itself uses */
     struct boot_plan *plan;
 };
 
@@ -69,6 +70,7 @@ int boot_load_initrd(struct loading *l, uint64_t min, uint64_t max, bool high, s
 /* elf.c */
 bool elf_is(const struct loading *l);
 int elf_load(struct loading *l, struct err *e); /* segments and entry; no registers */
+enum guest_arch elf_arch(const struct loading *l);
 
 /* linux.c */
 bool bzimage_is(const struct loading *l);
@@ -83,6 +85,9 @@ int vmlinux_load(struct loading *l, struct err *e);
 /* multiboot.c */
 bool multiboot_is(const struct loading *l);
 int multiboot_load(struct loading *l, struct err *e);
+
+/* uhi.c: ELF32 executables for MIPS. */
+int uhi_load(struct loading *l, struct err *e);
 
 /* unknown.c: an error that names what the file is. */
 int unknown_image(const struct loading *l, struct err *e);

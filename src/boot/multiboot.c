@@ -111,7 +111,7 @@ static int load_by_addresses(struct loading *l, uint32_t at, struct err *e)
         return r;
     if (phys_zero(l->req->mem, load + bytes, plan->kernel_end - load - bytes) < 0)
         return err_set(e, EINVAL, "memory-map", "no RAM behind the memory map at 0x%x", load);
-    plan->eip = get32(h + MH_ENTRY_ADDR);
+    plan->entry = get32(h + MH_ENTRY_ADDR);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "board/boards.h"
+#include "boot/boot.h"
 
 static const struct command {
     const char *name;
@@ -62,9 +63,12 @@ int cmd_version(int argc, char **argv)
 int cmd_machines(int argc, char **argv)
 {
     for (unsigned i = 0; boards[i]; i++)
-        printf("%-10s %s (%lluM to %lluM of RAM)%s\n", boards[i]->name, boards[i]->summary,
+        printf("%-10s %s\n"
+               "           runs kernels for %s in %lluM to %lluM of RAM%s\n",
+               boards[i]->name, boards[i]->summary, boot_arch_name(boards[i]->arch),
                (unsigned long long)(boards[i]->min_ram / MIB),
-               (unsigned long long)(boards[i]->max_ram / MIB), i ? "" : " [default]");
+               (unsigned long long)(boards[i]->max_ram / MIB),
+               i ? "" : "; the board of disks and firmware");
     return cli_flush_stdout();
 }
 

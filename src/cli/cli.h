@@ -50,6 +50,7 @@ struct run_options {
     char *drive_file[VM_MAX_DRIVES];     /* names that vm.drive[] points to; owned */
     char *share_text[2 * VM_MAX_SHARES]; /* what vm.share[] points to; owned */
     bool net_given;                      /* some --net option */
+    bool board_given;
 };
 
 /* argv[0] is "run" or "restore". 0 or -EINVAL. */

@@ -10,8 +10,8 @@
 static const char overview[] =
     "usage: ring3 run [OPTIONS] KERNEL|IMAGE    run a guest; console: this terminal\n"
     "       ring3 image|snapshot|restore|stat|doctor|machines|version|help\n"
-    "KERNEL is a Linux bzImage, an ELF vmlinux or a multiboot ELF; IMAGE is a disk,\n"
-    "CD or floppy. TOPIC: debugging disks images network screen snapshots virtio\n"
+    "KERNEL is a bzImage, a vmlinux of i386 or MIPS, or multiboot; IMAGE a disk, CD,\n"
+    "floppy. TOPIC: boards debugging disks images network screen snapshots virtio\n"
     "  -m, --mem SIZE    guest RAM: 256M (default), 1G, 131072K\n"
     "  --initrd FILE, --append STRING    initial RAM disk; kernel command line\n"
     "  --disk FILE[,...], --cdrom FILE, --floppy FILE, --snapshot    see help disks\n"
@@ -23,7 +23,7 @@ static const char overview[] =
     "  --reboot          let a guest that resets restart (else exit code 122)\n"
     "  --engine NAME     how to run guest code: auto (default) or see `ring3 doctor`\n"
     "  --net user|stream|tap|none[,...]    network cards; see help network\n"
-    "  --board NAME, --clock real|virtual    see `ring3 machines`; guest time\n"
+    "  --board NAME, --clock real|virtual    see help boards; guest time\n"
     "  --stats[=json]    numbers about the run on stderr at the end\n"
     "  --trace EVENTS    on stderr: exits,exceptions,io,irq,blocks,firmware\n"
     "  --dbt LIST, --cache SIZE    see help translator\n"
@@ -31,6 +31,20 @@ static const char overview[] =
     "Exit codes: 0 guest powered off, 1-119 the guest's own, 120 triple fault,\n"
     "121 --fail-on, 122 reset, 123 unsupported operation, 124 timeout, 125 ring3\n"
     "failed or was killed, 126 host lacks something, 127 file not found.";
+
+static const char boards_page[] =
+    "Boards, the machines that ring3 can be; `ring3 machines` has their RAM. Without\n"
+    "--board it is the one that runs the KERNEL, or pc.\n"
+    "  pc        a PC of about 1999 with one i386 processor: BIOS, PCI, IDE, VGA,\n"
+    "            serial console on ttyS0; or a kernel without a BIOS\n"
+    "  mipsvirt  a MIPS32 24Kf, little-endian, and what a device tree lists, for ELF\n"
+    "            kernels that read one, such as Debian's linux-image-mips32r2el:\n"
+    "                ring3 run --initrd FILE --append console=ttyS0 vmlinuz\n"
+    "            Disks, network cards, --share and --virtio are virtio-mmio. Up to\n"
+    "            256M of RAM are low memory, the rest is high. No firmware, screen,\n"
+    "            CD-ROM or floppy drives. There is no power switch: a kernel that\n"
+    "            halts with all interrupts masked has powered off. What one says\n"
+    "            before it has a console shows with --append earlycon.";
 
 static const char disks[] =
     "Disks, CDs and floppies of `ring3 run`, at most 8 in all:\n"
@@ -168,9 +182,9 @@ static const char virtio[] =
 static const struct topic {
     const char *name, *text;
 } topics[] = {
-    {"debugging", debugging},   {"disks", disks},   {"images", images},
-    {"network", network},       {"screen", screen}, {"snapshots", snapshots},
-    {"translator", translator}, {"virtio", virtio},
+    {"boards", boards_page},  {"debugging", debugging},   {"disks", disks},
+    {"images", images},       {"network", network},       {"screen", screen},
+    {"snapshots", snapshots}, {"translator", translator}, {"virtio", virtio},
 };
 
 int cmd_help(int argc, char **argv)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "board/boards.h"
+#include "boot/boot.h"
 #include "debug/trace.h"
 #include "engine/engines.h"
 
@@ -44,6 +45,7 @@ static int set_engine(struct run_options *o, const char *arg, struct err *e)
 static int set_board(struct run_options *o, const char *arg, struct err *e)
 {
     o->vm.board = board_find(arg);
+    o->board_given = true;
     if (o->vm.board)
         return 0;
     return err_set(e, EINVAL, "unknown-board",
@@ -294,9 +296,30 @@ static int bad_option(int argc, char **argv, int value, struct err *e)
                    word);
 }
 
+/* Without --board the kernel says which: the first that runs its kind. What no loader knows is left
+ * to the board's own, whose error says more. */
+static int settle_board(struct run_options *o, struct err *e)
+{
+    enum guest_arch arch = o->vm.kernel ? boot_kernel_arch(o->vm.kernel) : ARCH_UNKNOWN;
+    const struct board_ops *fits = board_for(arch);
+    if (arch == ARCH_UNKNOWN || arch == o->vm.board->arch)
+        return 0;
+    if (!fits)
+        return err_set(e, ENOEXEC, "kernel-format",
+                       "%s: a kernel for %s, which no board runs; `ring3 machines` lists them",
+                       o->vm.kernel, boot_arch_name(arch));
+    if (o->board_given)
+        return err_set(e, ENOEXEC, "kernel-format",
+                       "%s: a kernel for %s; board %s runs kernels for %s. Leave --board out, or "
+                       "say --board %s",
+                       o->vm.kernel, boot_arch_name(arch), o->vm.board->name,
+                       boot_arch_name(o->vm.board->arch), fits->name);
+    o->vm.board = fits;
+    return 0;
+}
+
 static int check(struct run_options *o, int argc, char **argv, struct err *e)
 {
-    const struct board_ops *b = o->vm.board;
     if (optind + 1 < argc)
         return err_set(
             e, EINVAL, "too-many-arguments",
@@ -306,6 +329,9 @@ static int check(struct run_options *o, int argc, char **argv, struct err *e)
     if (drives_settle(o, optind < argc ? argv[optind] : NULL, e) < 0)
         return -e->errnum;
     nets_settle(o);
+    if (settle_board(o, e) < 0)
+        return -e->errnum;
+    const struct board_ops *b = o->vm.board;
     if (o->vm.ram_bytes < b->min_ram || o->vm.ram_bytes > b->max_ram)
         return err_set(e, EINVAL, "ram-size",
                        "board %s takes %" PRIu64 "M to %" PRIu64 "M of RAM; -m asks for %" PRIu64

@@ -65,9 +65,17 @@ bool exit_serve_halt(struct vm *vm)
     return !(now & ATTN_STOP) || on_attention(vm, NULL);
 }
 
+/* What ends even the wait of a processor that takes no interrupts. */
+#define HALTED_FOR_GOOD ((uint32_t)(ATTN_STOP | ATTN_NMI | ATTN_RESET | ATTN_CODE))
+
 static bool on_halt(struct vm *vm, const struct vm_exit *x)
 {
     uint32_t wake = x->wake ? x->wake : ATTN_INTERRUPT | ATTN_NMI | ATTN_RESET;
+    if (!(wake & ~HALTED_FOR_GOOD) && vm->config.board->halt_is_off) {
+        vm_stop(vm, VM_EXIT_POWER_OFF, "guest-halted",
+                "the guest halted its processor for good, with all interrupts masked: powered off");
+        return false;
+    }
     vm->vcpu->halted = wake & ~(uint32_t)(ATTN_STOP | ATTN_CODE); /* DMA to code wakes nobody */
     return exit_serve_halt(vm);
 }

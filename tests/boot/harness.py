@@ -37,14 +37,14 @@ def skip(why):
     sys.exit(1 if os.environ.get('RING3_REQUIRE_GUEST') else SKIP)
 
 
-def guest_files():
+def guest_files(arch='i386'):
     """The directory with vmlinuz and busybox. Skips the test when the guest was not fetched,
     except under check.sh, which fetches it first."""
-    found = subprocess.run([os.path.join(TOOLS, 'guest.sh'), '--cached'], stdout=subprocess.PIPE,
-                           universal_newlines=True, check=False)
+    found = subprocess.run([os.path.join(TOOLS, 'guest.sh'), '--arch', arch, '--cached'],
+                           stdout=subprocess.PIPE, universal_newlines=True, check=False)
     if found.returncode == 0:
         return found.stdout.strip()
-    return skip('the guest is not in the cache; tools/guest.sh fetches it')
+    return skip(f'the guest is not in the cache; tools/guest.sh --arch {arch} fetches it')
 
 
 def known_good(seed):
@@ -75,7 +75,7 @@ def ext4_image(path, tree, size='64M', options=()):
     return path
 
 
-def initramfs(path, script=None, program=None, modules='', add=()):
+def initramfs(path, script=None, program=None, modules='', add=(), arch='i386'):
     """Busybox, kernel modules with what they need, loaded by /init, a script and further files:
     each of `add` as tools/initramfs.sh takes it, FILE or FILE=NAME."""
     arguments = [os.path.join(TOOLS, 'initramfs.sh')]
@@ -83,7 +83,7 @@ def initramfs(path, script=None, program=None, modules='', add=()):
         arguments += ['--modules', modules]
     for file in add:
         arguments += ['--add', file]
-    arguments += [guest_files() + '/busybox', path]
+    arguments += [guest_files(arch) + '/busybox', path]
     with tempfile.NamedTemporaryFile('w', encoding='utf-8', prefix='ring3-script.') as f:
         if script is not None:
             f.write(script)
@@ -113,11 +113,12 @@ class Guest:
     stdin and stdout on a terminal of its own; otherwise stdin is empty and stdout a pipe. What to
     start is Debian's kernel unless `start` is given: a list of a kernel or an image and its options,
     which then need no initramfs. `disks` are values of --disk. `restore` is a
-    snapshot to go on from. `command` replaces all of this."""
+    snapshot to go on from. `arch` is the guest's, as tools/guest.sh has it. `command` replaces all of
+    this."""
 
     def __init__(self, ring3, memory='256M', options=(), append=APPEND, script=None, program=None,
                  tty=False, modules='', add=(), disks=(), start=None, restore=None,
-                 command=None):
+                 arch='i386', command=None):
         self.output = ''
         self.stderr = ''
         self.seen = 0
@@ -128,8 +129,8 @@ class Guest:
             command = [ring3, 'restore', *options, restore]
         if start is None and command is None:
             initrd = initramfs(os.path.join(self.folder, 'initramfs.gz'), script, program, modules,
-                               add)
-            start = ['--initrd', initrd, '--append', append, guest_files() + '/vmlinuz']
+                               add, arch)
+            start = ['--initrd', initrd, '--append', append, guest_files(arch) + '/vmlinuz']
         if command is None:
             command = [ring3, 'run', '-m', memory, *options]
             for disk in disks:

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Kernel loaders: crafted images of every format, one broken field at a time, then random damage.
  * Fields are poked by offset, so that the tests do not share the loaders' idea of the layout. */
-#include "unit.h"
-
 #include <elf.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "boot/boot.h"
+#include "boot_rig.h"
 
-#define RAM        (32 * MIB)
-#define IMAGE_ROOM 65536
+#define RAM (32 * MIB)
 
 static const struct boot_e820 map[] = {
     {0, 0x9fc00, E820_RAM},
@@ -21,32 +15,6 @@ static const struct boot_e820 map[] = {
     {0xe0000, 0x20000, E820_RESERVED},
     {MIB, RAM - MIB, E820_RAM},
 };
-
-struct fixture {
-    struct phys *mem;
-    char kernel[32], initrd[32]; /* paths of temporary files */
-    uint8_t image[IMAGE_ROOM];
-    size_t bytes;
-    struct boot_request req;
-    struct boot_plan plan;
-    struct err e;
-};
-
-static void temp_file(char *path)
-{
-    strcpy(path, "/tmp/ring3-boot-XXXXXX");
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
-}
-
-static void write_file(const char *path, const void *p, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    fclose(f);
-}
 
 static int setup(void **state)
 {
@@ -61,37 +29,6 @@ static int setup(void **state)
         .kernel = f->kernel, .append = "", .mem = f->mem, .map = map, .map_count = ARRAY_LEN(map)};
     *state = f;
     return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    unlink(f->kernel);
-    unlink(f->initrd);
-    phys_free(f->mem);
-    free(f);
-    return 0;
-}
-
-static void poke(struct fixture *f, size_t at, unsigned size, uint64_t v)
-{
-    for (unsigned i = 0; i < size; i++)
-        f->image[at + i] = (uint8_t)(v >> 8 * i);
-}
-
-static int load(struct fixture *f)
-{
-    write_file(f->kernel, f->image, f->bytes);
-    memset(&f->plan, 0, sizeof f->plan);
-    memset(&f->e, 0, sizeof f->e);
-    return boot_load(&f->req, &f->plan, &f->e);
-}
-
-static uint32_t mem32(struct fixture *f, gpa_t gpa)
-{
-    uint32_t v = 0;
-    assert_int_equal(phys_read(f->mem, gpa, &v, 4), 0);
-    return v;
 }
 
 static uint16_t mem16(struct fixture *f, gpa_t gpa)
@@ -206,7 +143,7 @@ static void bzimage_follows_the_boot_protocol(void **state)
     assert_int_equal(load(f), 0);
 
     assert_string_equal(f->plan.format, "bzImage");
-    assert_int_equal(f->plan.eip, 0x100000);
+    assert_int_equal(f->plan.entry, 0x100000);
     assert_flat_gdt(f);
     phys_read(f->mem, 0x100000, got, sizeof got);
     assert_memory_equal(got, f->image + BZ_SETUP, BZ_PAYLOAD);
@@ -311,7 +248,7 @@ static void vmlinux_is_loaded_by_physical_address(void **state)
     phys_load(f->mem, 0x402100, "dirt", 4);
     assert_int_equal(load(f), 0);
     assert_string_equal(f->plan.format, "ELF");
-    assert_int_equal(f->plan.eip, 0x400010); /* was virtual */
+    assert_int_equal(f->plan.entry, 0x400010); /* was virtual */
     phys_read(f->mem, 0x400000, got, sizeof got);
     assert_memory_equal(got, f->image + 0x1000, sizeof got);
     assert_int_equal(mem32(f, 0x4020fc), *(uint32_t *)(void *)(f->image + 0x20fc));
@@ -325,7 +262,7 @@ static void vmlinux_is_loaded_by_physical_address(void **state)
 
     poke(f, 24, 4, 0x402004); /* a physical entry point stays as it is */
     assert_int_equal(load(f), 0);
-    assert_int_equal(f->plan.eip, 0x402004);
+    assert_int_equal(f->plan.entry, 0x402004);
 }
 
 static void multiboot_elf_gets_its_information(void **state)
@@ -338,7 +275,7 @@ static void multiboot_elf_gets_its_information(void **state)
     f->req.append = "x=1";
     assert_int_equal(load(f), 0);
     assert_string_equal(f->plan.format, "multiboot");
-    assert_int_equal(f->plan.eip, 0x400010);
+    assert_int_equal(f->plan.entry, 0x400010);
     assert_int_equal(f->plan.gpr[0], 0x2badb002);
     assert_flat_gdt(f);
 
@@ -373,7 +310,7 @@ static void multiboot_addresses_replace_elf(void **state)
     struct fixture *f = *state;
     make_aout(f);
     assert_int_equal(load(f), 0);
-    assert_int_equal(f->plan.eip, 0x200040);
+    assert_int_equal(f->plan.entry, 0x200040);
     assert_int_equal(mem32(f, 0x200000 + MB_AT - 0x80), 0x1badb002);
     assert_int_equal(mem32(f, 0x2007fc), 0x11111111);
     assert_int_equal(mem32(f, 0x200800), 0);
@@ -593,13 +530,6 @@ static void too_many_map_entries(void **state)
     assert_string_equal(f->e.id, "memory-map");
 }
 
-/* A fixed sequence, so that a failure repeats. */
-static uint32_t next_random(uint64_t *seed)
-{
-    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(*seed >> 33);
-}
-
 static void random_damage_is_survived(void **state)
 {
     struct fixture *f = *state;
@@ -632,8 +562,6 @@ static void random_damage_is_survived(void **state)
     }
     assert_true(loaded > 100 && refused > 100); /* both ways are exercised */
 }
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

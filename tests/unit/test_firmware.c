@@ -146,7 +146,7 @@ static void plan_as_the_rom_reads_it(void **state)
         1, 0, 0, 0, 31, 0, 0, 0x10, 9, 0, 0x18, 0,    1,    0,    0,    0, 2,
         0, 0, 0, 3, 0,  0, 0, 4,    0, 0, 0,    5,    0,    0,    0,    6, 0,
         0, 0, 7, 0, 0,  0, 8, 0,    0, 0, 0x78, 0x56, 0x34, 0x12, 0x10, 0};
-    struct boot_plan p = {.eip = 0x12345678,
+    struct boot_plan p = {.entry = 0x12345678,
                           .gpr = {1, 2, 3, 4, 5, 6, 7, 8},
                           .gdt_base = 0x91000,
                           .gdt_limit = 31,

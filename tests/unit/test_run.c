@@ -240,6 +240,30 @@ static void halt_sleeps_until_its_wake_bits(void **state)
     vm_free(&vm);
 }
 
+/* On a board where that turns the machine off, a halt that only a reset could end does, other halts
+ * do not. */
+static void halt_for_good_turns_off(void **state)
+{
+    static const struct step program[] = {{EXIT_ATTENTION, 1, 0, start_interrupter},
+                                          {EXIT_HALT, 1, ATTN_NMI | ATTN_INTERRUPT},
+                                          {EXIT_HALT, 1, ATTN_NMI | ATTN_ISA},
+                                          {EXIT_HALT, 1, ATTN_NMI | ATTN_RESET},
+                                          {EXIT_SHUTDOWN}};
+    struct board_ops board = toy_board;
+    struct toy_setup s = {.program = program};
+    struct vm_config c = {
+        .board = &board, .engine = &toy_engine, .ram_bytes = MIB, .append = (const char *)&s};
+    struct vm vm;
+    board.halt_is_off = true;
+    assert_int_equal(vm_build(&vm, &c, (struct log){LOG_ERROR, STDERR_FILENO}, NULL, NULL), 0);
+    alarm(20);
+    assert_int_equal(vm_run(&vm), VM_EXIT_POWER_OFF);
+    alarm(0);
+    assert_string_equal(vm.stop_id, "guest-halted");
+    assert_int_equal(s.toy.next, 4);
+    vm_free(&vm);
+}
+
 /* ---- pausing --------------------------------------------------------------------------------- */
 
 struct pauser {
@@ -437,6 +461,7 @@ int main(void)
         cmocka_unit_test(unserved_inline_exit_stops_only_the_vm),
         cmocka_unit_test(reset_stops_or_restarts),
         cmocka_unit_test(halt_sleeps_until_its_wake_bits),
+        cmocka_unit_test(halt_for_good_turns_off),
         cmocka_unit_test(nothing_moves_while_paused),
         cmocka_unit_test(a_pause_does_not_end_a_halt),
         cmocka_unit_test(a_paused_vm_can_be_stopped),
