@@ -74,6 +74,7 @@ static void write_page_mask(struct mips32_vcpu *v, uint32_t x)
 
 static uint32_t read_cause(struct mips32_vcpu *v)
 {
+    mips32_timer_look(v);
     return mips32_cause(v);
 }
 

@@ -127,10 +127,10 @@ enum mips32_unwind { MIPS32_UNWIND_NONE, MIPS32_UNWIND_FAULT, MIPS32_UNWIND_EXIT
 /* CP0 Count and Compare: timer.c. Guest time in ticks of Count, 64 bits wide, is derived from the
  * clock; Count is its low half plus count_offset. */
 struct mips32_timer {
-    pthread_mutex_t lock; /* guards due_ticks */
+    pthread_mutex_t lock; /* guards changes of due_ticks */
     struct timer timer;
-    uint64_t due_ticks;    /* when Count reaches Compare next */
-    uint32_t count_offset; /* vCPU thread; while Cause.DC is set, Count itself */
+    _Atomic uint64_t due_ticks; /* when Count reaches Compare next */
+    uint32_t count_offset;      /* vCPU thread; while Cause.DC is set, Count itself */
 };
 
 /* A debugger outside of the guest: debugger.c. */
@@ -262,6 +262,7 @@ void mips32_set_count(struct mips32_vcpu *v, uint32_t count);
 void mips32_set_compare(struct mips32_vcpu *v, uint32_t compare); /* and lower the interrupt */
 /* Cause.DC is going to change to `stopped`. */
 void mips32_stop_count(struct mips32_vcpu *v, bool stopped);
-void mips32_timer_arm(struct mips32_vcpu *v); /* after a change of anything it depends on */
+void mips32_timer_look(struct mips32_vcpu *v); /* raise it now if it is due; vCPU thread */
+void mips32_timer_arm(struct mips32_vcpu *v);  /* after a change of anything it depends on */
 
 #endif

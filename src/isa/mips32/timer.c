@@ -42,6 +42,14 @@ static void fired(void *opaque)
     pthread_mutex_unlock(&v->timer.lock);
 }
 
+/* The timer's thread may be late under load, but Linux gives the interrupt half a microsecond to
+ * show in Cause once Count has passed Compare, or thinks that there is none. */
+void mips32_timer_look(struct mips32_vcpu *v)
+{
+    if (ticks_now(v) >= atomic_load_explicit(&v->timer.due_ticks, memory_order_relaxed))
+        fired(v);
+}
+
 void mips32_timer_arm(struct mips32_vcpu *v)
 {
     struct mips32_timer *t = &v->timer;
