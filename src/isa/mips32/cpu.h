@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 
+#include "isa/mips32/gen.h"
 #include "isa/mips32/mips32.h"
 #include "ring3/debug.h"
 
@@ -195,6 +196,7 @@ struct mips32_vcpu {
     struct mips32_fault fault; /* valid for MIPS32_UNWIND_FAULT */
     struct vm_exit exit;       /* valid for MIPS32_UNWIND_EXIT */
 
+    struct mips32_gen gen;
     struct mips32_decoder *decoder;
     struct mips32_icache *icache;
     struct wp_watcher watcher;

@@ -75,6 +75,16 @@ const struct mips32_op *mips32_row(const struct mips32_decoder *d, unsigned row)
     return row < d->rows ? d->order[row] : NULL;
 }
 
+const char *mips32_row_name(unsigned row)
+{
+    for (unsigned major = 0; major < MAJORS; major++)
+        for (size_t s = 0; s < ARRAY_LEN(subjects); s++)
+            for (size_t i = 0; i < subjects[s]->count; i++)
+                if (subjects[s]->ops[i].match >> 26 == major && !row--)
+                    return subjects[s]->ops[i].name;
+    return "(reserved)";
+}
+
 static unsigned find_row(const struct mips32_decoder *d, uint32_t word)
 {
     unsigned major = word >> 26;

@@ -76,6 +76,8 @@ void mips32_decode(const struct mips32_decoder *d, uint32_t word, struct mips32_
 #define MIPS32_NO_ROW UINT16_MAX
 const struct mips32_op *mips32_row(const struct mips32_decoder *d, unsigned row); /* or NULL */
 size_t mips32_rows(const struct mips32_decoder *d);
+/* Its name, for statistics; rows are numbered alike in all decoders. */
+const char *mips32_row_name(unsigned row);
 /* The instruction at pc in assembler notation. */
 void mips32_disassemble(const struct mips32_decoder *d, uint32_t pc, uint32_t word, char *text,
                         size_t size);

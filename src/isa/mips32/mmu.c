@@ -8,6 +8,7 @@
 #include "isa/mips32/mmu.h"
 
 #include "isa/mips32/debugger.h"
+#include "isa/mips32/views.h"
 
 #define KSEG0         0x80000000u
 #define KSEG2         0xc0000000u /* KSSEG while there is supervisor mode */
@@ -88,6 +89,7 @@ void mips32_soft_flush(struct mips32_vcpu *v)
     for (unsigned m = 0; m < MIPS32_MODES; m++)
         for (unsigned i = 0; i < MIPS32_SOFT_SIZE; i++)
             drop(&v->soft_sets[m][i]);
+    mips32_views_drop_all(v);
 }
 
 static void drop_page(struct mips32_vcpu *v, uint32_t va)
@@ -115,6 +117,7 @@ void mips32_soft_protect(struct mips32_vcpu *v, gpfn_t page)
         for (unsigned i = 0; i < MIPS32_SOFT_SIZE; i++)
             if (v->soft_sets[m][i].gpfn == page.n)
                 v->soft_sets[m][i].write = MIPS32_SOFT_NONE;
+    mips32_views_protect(v, page);
 }
 
 /* The entry for va, filled for reading and, if that needs no watching, for writing. Entries whose

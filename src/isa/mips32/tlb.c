@@ -9,6 +9,7 @@
  * Entries that match the same address are not found out (no machine check); the first one counts.
  */
 #include "isa/mips32/mmu.h"
+#include "isa/mips32/views.h"
 
 uint32_t mips32_legal_page_mask(uint32_t mask)
 {
@@ -50,6 +51,7 @@ void mips32_tlb_write(struct mips32_vcpu *v, unsigned index)
     struct mips32_tlb_entry *t = &v->tlb[index % v->model->tlb_entries];
     const struct mips32_cp0 *c = &v->cp0;
     mips32_soft_drop(v, t->hi & HI_VPN2, span_of(t));
+    mips32_views_drop_entry(v, t);
     t->mask = mips32_legal_page_mask(c->page_mask);
     t->hi = c->entry_hi & ~t->mask;
     t->global = c->entry_lo[0] & c->entry_lo[1] & LO_G;
@@ -57,6 +59,7 @@ void mips32_tlb_write(struct mips32_vcpu *v, unsigned index)
     t->lo[1] = c->entry_lo[1] & ~LO_G;
     /* An earlier entry for the same pages may have been used. */
     mips32_soft_drop(v, t->hi & HI_VPN2, span_of(t));
+    mips32_views_drop_entry(v, t);
 }
 
 void mips32_tlb_probe(struct mips32_vcpu *v)
@@ -81,6 +84,7 @@ void mips32_set_entry_hi(struct mips32_vcpu *v, uint32_t x)
     v->cp0.entry_hi = x & (HI_VPN2 | HI_ASID);
     if ((x & HI_ASID) == old)
         return;
+    mips32_views_leave_asid(v, old);
     for (unsigned i = 0; i < v->model->tlb_entries; i++) {
         const struct mips32_tlb_entry *t = &v->tlb[i];
         if (!t->global && (t->hi & HI_ASID) == old)

@@ -8,6 +8,7 @@
 #include "isa/mips32/debugger.h"
 #include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
+#include "isa/mips32/translate.h"
 
 const struct mips32_model mips32_24kf = {
     .name = "24Kf",
@@ -158,6 +159,7 @@ static uint64_t pc(const struct vcpu *base)
 
 const struct isa_ops mips32_ops = {
     .name = "mips32",
+    .translator = &mips32_translator,
     .debug = &mips32_debug,
     .vcpu_new = vcpu_new,
     .vcpu_free = vcpu_free,

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The part of a processor's state that exists for generated code: see translate.h. */
+#ifndef RING3_ISA_MIPS32_GEN_H
+#define RING3_ISA_MIPS32_GEN_H
+
+#include <stdint.h>
+
+struct mips32_translator;
+struct mips32_views;
+
+/* An access that its view did not show, told to the next mips32_views_prepare(). */
+enum mips32_want { MIPS32_WANT_NONE, MIPS32_WANT_READ, MIPS32_WANT_WRITE };
+
+struct mips32_gen {
+    uint64_t view;          /* r15: flat table of the current space */
+    uint64_t rax, rdx;      /* kept while a division uses them */
+    uint32_t target;        /* of a jump whose delay slot changes its register */
+    uint32_t taken;         /* likewise, the condition of a branch */
+    uint32_t want_va, want; /* enum mips32_want */
+    struct mips32_translator *translator;
+    struct mips32_views *views; /* NULL: no translator is attached */
+};
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Into translated code and out of it: translate.h says which guest register is where.
+ *
+ * Interrupting signals are handled by address: up to enter_end nothing of the guest has changed, so
+ * enter_abort can drop what was loaded; the way out is not worth interrupting. There are no
+ * call-outs yet, so callout_begin and the like name nothing. */
+#include "isa/mips32/translate.h"
+
+__attribute__((naked, noinline)) uint64_t mips32_enter(struct vcpu *v, const void *code,
+                                                       uintptr_t jump_table, uintptr_t reserve)
+{
+    __asm__ volatile(
+        "push %%rbx\n\tpush %%rbp\n\tpush %%r12\n\tpush %%r13\n\tpush %%r14\n\tpush %%r15\n"
+        "mov %%rdi, %%r13\n"
+        ".globl mips32_enter_begin\n mips32_enter_begin:\n"
+        "mov %c[attention](%%r13), %%eax\n"
+        "test %%eax, %c[attn_mask](%%r13)\n"
+        "jnz mips32_enter_abort\n"
+        "mov %%rsi, %%r10\n\tmov %%rdx, %%r14\n\tmov %%rcx, %%r11\n"
+        "mov %c[view](%%r13), %%r15\n"
+        "mov %c[gpr]+2*4(%%r13), %%eax\n\tmov %c[gpr]+3*4(%%r13), %%ecx\n"
+        "mov %c[gpr]+4*4(%%r13), %%edx\n\tmov %c[gpr]+5*4(%%r13), %%ebx\n"
+        "mov %c[gpr]+6*4(%%r13), %%ebp\n\tmov %c[gpr]+7*4(%%r13), %%esi\n"
+        "mov %c[gpr]+16*4(%%r13), %%edi\n\tmov %c[gpr]+29*4(%%r13), %%r12d\n"
+        "jmp *%%r10\n"
+        ".globl mips32_enter_end\n mips32_enter_end:\n"
+
+        ".globl mips32_exit\n mips32_exit:\n"
+        "mov %%r8d, %c[pc](%%r13)\n"
+        "jmp 2f\n"
+        ".globl mips32_fault_exit\n mips32_fault_exit:\n"
+        "mov %[fault], %%r10d\n"
+        "2: mov %%eax, %c[gpr]+2*4(%%r13)\n\tmov %%ecx, %c[gpr]+3*4(%%r13)\n"
+        "mov %%edx, %c[gpr]+4*4(%%r13)\n\tmov %%ebx, %c[gpr]+5*4(%%r13)\n"
+        "mov %%ebp, %c[gpr]+6*4(%%r13)\n\tmov %%esi, %c[gpr]+7*4(%%r13)\n"
+        "mov %%edi, %c[gpr]+16*4(%%r13)\n\tmov %%r12d, %c[gpr]+29*4(%%r13)\n"
+        "mov %%r9d, %%eax\n\tshl $32, %%r10\n\tor %%r10, %%rax\n"
+        "3: pop %%r15\n\tpop %%r14\n\tpop %%r13\n\tpop %%r12\n\tpop %%rbp\n\tpop %%rbx\n\tret\n"
+
+        ".globl mips32_enter_abort\n mips32_enter_abort:\n"
+        "mov %[aborted], %%eax\n\tshl $32, %%rax\n\tjmp 3b\n"
+        :
+        : [attention] "i"(offsetof(struct mips32_vcpu, base.attention)),
+          [attn_mask] "i"(offsetof(struct mips32_vcpu, attn_mask)),
+          [view] "i"(offsetof(struct mips32_vcpu, gen.view)),
+          [gpr] "i"(offsetof(struct mips32_vcpu, gpr)), [pc] "i"(offsetof(struct mips32_vcpu, pc)),
+          [fault] "i"(DBT_EXIT_FAULT), [aborted] "i"(DBT_EXIT_ABORTED));
+}

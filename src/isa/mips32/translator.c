@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* The MIPS32 side of the dbt engine as a whole: when translated code may run, and the operations of
+ * ring3/translate.h. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "isa/mips32/mmu.h"
+#include "isa/mips32/translate.h"
+#include "isa/mips32/views.h"
+
+static int probe(struct err *e)
+{
+    return 0;
+}
+
+/* ---- attach ---------------------------------------------------------------------------------- */
+
+static const struct mips32_tr_rows *const subjects[] = {&mips32_tr_alu, &mips32_tr_mem,
+                                                        &mips32_tr_flow};
+
+static void add_rows(struct mips32_vcpu *v, struct mips32_translator *t,
+                     const struct mips32_tr_rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        struct mips32_insn in;
+        mips32_decode(v->decoder, rows->row[i].match, &in);
+        if (in.row != MIPS32_NO_ROW)
+            t->row[in.row] = &rows->row[i];
+    }
+}
+
+static void detach(struct vcpu *base)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    mips32_views_free(v->gen.views);
+    free(v->gen.translator);
+    v->gen = (struct mips32_gen){0};
+}
+
+static int attach(struct vcpu *base, const struct dbt_options *o, const struct dbt_hooks *h,
+                  struct err *e)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    struct mips32_translator *t = calloc(1, sizeof *t + mips32_rows(v->decoder) * sizeof *t->row);
+    if (!t)
+        return err_set(e, ENOMEM, "out-of-memory", "no memory for the translator");
+    t->options = *o;
+    for (unsigned i = 0; i < ARRAY_LEN(subjects); i++)
+        add_rows(v, t, subjects[i]);
+    v->gen.translator = t;
+    v->gen.views = mips32_views_new(v, h, e);
+    if (!v->gen.views) {
+        detach(base);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+/* ---- when ------------------------------------------------------------------------------------ */
+
+static bool suits(const struct mips32_vcpu *v)
+{
+    return !(v->cp0.status & ST_ERL) && !(v->pc & 3) &&
+           !(atomic_load_explicit(&v->base.attention, memory_order_relaxed) & MIPS32_ATTN_DEBUG);
+}
+
+static bool prepare(struct vcpu *base, struct dbt_where *w)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    int space = suits(v) ? mips32_views_prepare(v) : -1;
+    if (unlikely(space < 0))
+        return false;
+    w->pc = v->pc;
+    w->space = (uint16_t)space;
+    w->mode = (uint16_t)(v->mode | (v->cp0.status & ST_CU1 ? MIPS32_TR_CP1 : 0) |
+                         (v->cp0.status & ST_FR ? MIPS32_TR_FR : 0));
+    return true;
+}
+
+static bool fetch(struct vcpu *base, uint32_t page, gpfn_t *gpfn)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    struct mips32_translation t = mips32_translate(v, page, MIPS32_FETCH, v->mode);
+    if (t.result != MIPS32_MAPPED || phys_page(base->mem, gpa_page(t.gpa)).kind == PHYS_NONE)
+        return false;
+    *gpfn = gpa_page(t.gpa);
+    return true;
+}
+
+static void set_pc(struct vcpu *base, uint32_t pc)
+{
+    mips32_of(base)->pc = pc;
+}
+
+/* Only an absent page that is not 0 (mem/flat.h) gets here. */
+static enum dbt_verdict fault(struct vcpu *base, const struct dbt_fault *f)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    v->pc = f->pc;
+    if (f->sig == SIGSEGV) {
+        v->gen.want_va = (uint32_t)f->r8;
+        v->gen.want = MIPS32_WANT_READ;
+    }
+    return DBT_INTERPRET;
+}
+
+static const char *declined_name(uint32_t argument)
+{
+    return mips32_row_name(argument);
+}
+
+static void figures(const struct vcpu *base, const struct figure_sink *to)
+{
+    mips32_views_figures(mips32_const_of(base)->gen.views, to);
+}
+
+static const char no_callout[1];
+
+const struct isa_translator mips32_translator = {
+    .probe = probe,
+    .attach = attach,
+    .detach = detach,
+    .prepare = prepare,
+    .fetch = fetch,
+    .translate = mips32_translate_code,
+    .enter = mips32_enter,
+    .exit = mips32_exit,
+    .fault_exit = mips32_fault_exit,
+    .enter_begin = mips32_enter_begin,
+    .enter_end = mips32_enter_end,
+    .enter_abort = mips32_enter_abort,
+    .callout_begin = no_callout,
+    .callout_end = no_callout,
+    .callout_leave = no_callout,
+    .fault = fault,
+    .set_pc = set_pc,
+    .declined_name = declined_name,
+    .figures = figures,
+};
