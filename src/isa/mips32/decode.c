@@ -159,7 +159,12 @@ static int32_t immediate(uint32_t word, char operand)
 
 void mips32_decode(const struct mips32_decoder *d, uint32_t word, struct mips32_insn *in)
 {
-    unsigned row = find_row(d, word);
+    mips32_decode_as(d, find_row(d, word), word, in);
+}
+
+void mips32_decode_as(const struct mips32_decoder *d, unsigned row, uint32_t word,
+                      struct mips32_insn *in)
+{
     in->word = word;
     in->imm = 0;
     in->rs = (uint8_t)field(word, 21);

@@ -12,6 +12,7 @@ struct mips32_views;
 enum mips32_want { MIPS32_WANT_NONE, MIPS32_WANT_READ, MIPS32_WANT_WRITE };
 
 struct mips32_gen {
+    uint64_t callout;       /* address of mips32_callout */
     uint64_t view;          /* r15: flat table of the current space */
     uint64_t rax, rdx;      /* kept while a division uses them */
     uint32_t target;        /* of a jump whose delay slot changes its register */

@@ -73,6 +73,9 @@ struct mips32_decoder *mips32_decoder_new(const struct mips32_model *m, struct e
 void mips32_decoder_free(struct mips32_decoder *d);
 /* Fill all but slot. What has no row raises a reserved-instruction exception when it runs. */
 void mips32_decode(const struct mips32_decoder *d, uint32_t word, struct mips32_insn *in);
+/* The same when the row is known. */
+void mips32_decode_as(const struct mips32_decoder *d, unsigned row, uint32_t word,
+                      struct mips32_insn *in);
 #define MIPS32_NO_ROW UINT16_MAX
 const struct mips32_op *mips32_row(const struct mips32_decoder *d, unsigned row); /* or NULL */
 size_t mips32_rows(const struct mips32_decoder *d);

@@ -6,8 +6,7 @@
  * those in delay slots is a mark where state is exact and jumps may come in. A branch in the page's
  * last word has its slot on another page and is declined, which no straddling translation is worth.
  *
- * Left out: what changes how code is fetched (CP0), atomic and unaligned accesses, floating-point
- * arithmetic: all declined. */
+ * What has no row here is called out. */
 #include "isa/mips32/translate.h"
 
 #define PAGE_WORD_BYTES 4u
@@ -136,10 +135,10 @@ static unsigned instruction(struct mips32_tr *tr, unsigned offset)
     uint8_t *start = tr->e.at;
     unsigned stubs = tr->stubs, tails = tr->tails;
     uint16_t links = tb->links, tramps = tb->tramps;
-    if (row && row->fn(tr, row->argument)) {
-        if (!row->flow)
+    if (row ? row->fn(tr, row->argument) : mips32_tr_callout(tr)) {
+        if (!row || !row->flow)
             mips32_tr_count(tr, 1);
-        return offset + (row->flow ? 2 : 1) * PAGE_WORD_BYTES;
+        return offset + (row && row->flow ? 2 : 1) * PAGE_WORD_BYTES;
     }
     tr->e.at = start;
     tr->stubs = stubs;

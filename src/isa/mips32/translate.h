@@ -6,6 +6,7 @@
  *   translate_alu.c    arithmetic
  *   translate_mem.c    loads and stores
  *   translate_flow.c   branches, jumps, their delay slots
+ *   translate_callout.c  instructions that the interpreter does on call
  *   translate_enter.c  into generated code and out of it
  *   views.c            which pages generated code sees
  *
@@ -132,12 +133,23 @@ void mips32_tr_op(struct mips32_tr *tr, struct x64_op op, unsigned reg, unsigned
 /* Compare two guest registers; the host's flags say how. Uses r8. */
 void mips32_tr_compare(struct mips32_tr *tr, unsigned s, unsigned t);
 
+/* ---- translate_callout.c --------------------------------------------------------------------- */
+
+/* Have the interpreter's handler do the instruction at hand and go on behind it. False: declined.
+ */
+bool mips32_tr_callout(struct mips32_tr *tr);
+enum { MIPS32_CALLOUT_NEXT = 1, MIPS32_CALLOUT_LEAVE };
+/* Called by mips32_callout, v->pc at the instruction. v->pc is the next one then; LEAVE: generated
+ * code has to be found for it. */
+unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word);
+
 /* ---- translate_enter.c ------------------------------------------------------------------------
  */
 
 uint64_t mips32_enter(struct vcpu *v, const void *code, uintptr_t jump_table, uintptr_t reserve);
 extern const char mips32_exit[], mips32_fault_exit[], mips32_enter_begin[], mips32_enter_end[],
-    mips32_enter_abort[];
+    mips32_enter_abort[], mips32_callout[], mips32_callout_begin[], mips32_callout_end[],
+    mips32_callout_leave[];
 
 extern const struct isa_translator mips32_translator;
 

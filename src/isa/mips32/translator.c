@@ -49,6 +49,7 @@ static int attach(struct vcpu *base, const struct dbt_options *o, const struct d
     for (unsigned i = 0; i < ARRAY_LEN(subjects); i++)
         add_rows(v, t, subjects[i]);
     v->gen.translator = t;
+    v->gen.callout = (uintptr_t)mips32_callout;
     v->gen.views = mips32_views_new(v, h, e);
     if (!v->gen.views) {
         detach(base);
@@ -115,8 +116,6 @@ static void figures(const struct vcpu *base, const struct figure_sink *to)
     mips32_views_figures(mips32_const_of(base)->gen.views, to);
 }
 
-static const char no_callout[1];
-
 const struct isa_translator mips32_translator = {
     .probe = probe,
     .attach = attach,
@@ -130,9 +129,9 @@ const struct isa_translator mips32_translator = {
     .enter_begin = mips32_enter_begin,
     .enter_end = mips32_enter_end,
     .enter_abort = mips32_enter_abort,
-    .callout_begin = no_callout,
-    .callout_end = no_callout,
-    .callout_leave = no_callout,
+    .callout_begin = mips32_callout_begin,
+    .callout_end = mips32_callout_end,
+    .callout_leave = mips32_callout_leave,
     .fault = fault,
     .set_pc = set_pc,
     .declined_name = declined_name,
