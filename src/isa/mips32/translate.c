@@ -117,9 +117,14 @@ static void begin_instruction(struct mips32_tr *tr, unsigned offset)
     mips32_decode(tr->v->decoder, word_at(tr, offset), &tr->in);
 }
 
+/* Statistics blame the slot of a branch that is declined because of it. */
 static void decline(struct mips32_tr *tr)
 {
-    unsigned row = tr->in.row == MIPS32_NO_ROW ? (unsigned)mips32_rows(tr->v->decoder) : tr->in.row;
+    struct mips32_insn slot;
+    const struct mips32_tr_row *flow = row_of(tr, &tr->in);
+    unsigned row = flow && mips32_tr_decode_slot(tr, &slot) ? slot.row : tr->in.row;
+    if (row == MIPS32_NO_ROW)
+        row = (unsigned)mips32_rows(tr->v->decoder);
     bool callout =
         tr->tb->policy(tr->tb->opaque, (uint16_t)(tr->pc & ~(uint32_t)PAGE_MASK)) == TB_CALLOUT;
     emulate(tr, tr->pc, row | (callout ? DBT_CALLOUT : 0));

@@ -29,8 +29,7 @@ static void address(struct mips32_tr *tr)
         x64_lea32(&tr->e, X64_R8, x64_at((enum x64_reg)base, tr->in.imm));
 }
 
-/* The operand in memory. Uses r8, r9. */
-static struct x64_mem access(struct mips32_tr *tr, unsigned bytes, enum mips32_want want)
+struct x64_mem mips32_tr_access(struct mips32_tr *tr, unsigned bytes, enum mips32_want want)
 {
     struct x64 *e = &tr->e;
     address(tr);
@@ -73,7 +72,7 @@ static struct x64_op extend(unsigned how)
 static bool tr_load(struct mips32_tr *tr, unsigned how)
 {
     unsigned bytes = how & 0xf, d = mips32_tr_result(tr->in.dst, X64_R10);
-    struct x64_mem m = access(tr, bytes, MIPS32_WANT_READ);
+    struct x64_mem m = mips32_tr_access(tr, bytes, MIPS32_WANT_READ);
     x64_op_mem(&tr->e, bytes == 4 ? X64_OP(0x8b) : extend(how & (tr->v->big_endian ? 0xf : 0x1f)),
                d, m);
     swap(tr, d, bytes);
@@ -89,7 +88,7 @@ static bool tr_load(struct mips32_tr *tr, unsigned how)
 
 static bool tr_store(struct mips32_tr *tr, unsigned bytes)
 {
-    struct x64_mem m = access(tr, bytes, MIPS32_WANT_WRITE);
+    struct x64_mem m = mips32_tr_access(tr, bytes, MIPS32_WANT_WRITE);
     unsigned from = X64_R10;
     if (bytes == 4 && !tr->v->big_endian)
         from = mips32_tr_use(tr, tr->in.rt, X64_R10);

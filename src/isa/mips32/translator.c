@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
 #include "isa/mips32/translate.h"
 #include "isa/mips32/views.h"
@@ -17,7 +18,7 @@ static int probe(struct err *e)
 /* ---- attach ---------------------------------------------------------------------------------- */
 
 static const struct mips32_tr_rows *const subjects[] = {&mips32_tr_alu, &mips32_tr_mem,
-                                                        &mips32_tr_flow};
+                                                        &mips32_tr_flow, &mips32_tr_fpu};
 
 static void add_rows(struct mips32_vcpu *v, struct mips32_translator *t,
                      const struct mips32_tr_rows *rows)
@@ -72,10 +73,12 @@ static bool prepare(struct vcpu *base, struct dbt_where *w)
     int space = suits(v) ? mips32_views_prepare(v) : -1;
     if (unlikely(space < 0))
         return false;
+    v->gen.csr = v->host_csr;
     w->pc = v->pc;
     w->space = (uint16_t)space;
     w->mode = (uint16_t)(v->mode | (v->cp0.status & ST_CU1 ? MIPS32_TR_CP1 : 0) |
-                         (v->cp0.status & ST_FR ? MIPS32_TR_FR : 0));
+                         (v->cp0.status & ST_FR ? MIPS32_TR_FR : 0) |
+                         (v->fcsr & FCSR_ENABLES ? MIPS32_TR_FP_TRAPS : 0));
     return true;
 }
 
@@ -87,6 +90,15 @@ static bool fetch(struct vcpu *base, uint32_t page, gpfn_t *gpfn)
         return false;
     *gpfn = gpa_page(t.gpa);
     return true;
+}
+
+static uint64_t enter(struct vcpu *base, const void *code, uintptr_t jump_table, uintptr_t reserve)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    uint64_t left = mips32_enter(base, code, jump_table, reserve);
+    if (v->gen.fp.word)
+        mips32_fp_sync(v);
+    return left;
 }
 
 static void set_pc(struct vcpu *base, uint32_t pc)
@@ -123,7 +135,7 @@ const struct isa_translator mips32_translator = {
     .prepare = prepare,
     .fetch = fetch,
     .translate = mips32_translate_code,
-    .enter = mips32_enter,
+    .enter = enter,
     .exit = mips32_exit,
     .fault_exit = mips32_fault_exit,
     .enter_begin = mips32_enter_begin,
