@@ -6,6 +6,7 @@
  *   translate_alu.c    arithmetic
  *   translate_mem.c    loads and stores
  *   translate_fpu.c    coprocessor 1
+ *   translate_cp0.c    coprocessor 0
  *   translate_flow.c   branches, jumps, their delay slots
  *   translate_callout.c  instructions that the interpreter does on call
  *   translate_enter.c  into generated code and out of it
@@ -55,11 +56,16 @@ struct mips32_tr_rows {
     const struct mips32_tr_row *row;
     size_t count;
 };
-extern const struct mips32_tr_rows mips32_tr_alu, mips32_tr_mem, mips32_tr_flow, mips32_tr_fpu;
+extern const struct mips32_tr_rows mips32_tr_alu, mips32_tr_mem, mips32_tr_flow, mips32_tr_fpu,
+    mips32_tr_cp0;
 
 struct mips32_translator {
     struct dbt_options options;
-    const struct mips32_tr_row *row[]; /* by mips32_insn.row; NULL: declined */
+    size_t rows;
+    struct {
+        const struct mips32_tr_row *translate; /* NULL: called out or declined */
+        uint64_t called;                       /* how often it was */
+    } of[];                                    /* by mips32_insn.row */
 };
 
 #define MIPS32_TR_STUBS (4 * TB_MAX_INSNS)

@@ -33,6 +33,7 @@ unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
     uint32_t next = v->pc + 4;
     if (v->gen.fp.word)
         mips32_fp_sync(v);
+    v->gen.translator->of[row].called++;
     uint64_t mode = mode_of(v);
     mips32_decode_as(v->decoder, row, word, &in);
     in.slot = (uint16_t)((v->pc & ~(uint32_t)PAGE_MASK) / 4);
