@@ -136,7 +136,7 @@ static unsigned instruction(struct mips32_tr *tr, unsigned offset)
     unsigned stubs = tr->stubs, tails = tr->tails;
     uint16_t links = tb->links, tramps = tb->tramps;
     if (row ? row->fn(tr, row->argument) : mips32_tr_callout(tr)) {
-        if (!row || !row->flow)
+        if (row && !row->flow)
             mips32_tr_count(tr, 1);
         return offset + (row && row->flow ? 2 : 1) * PAGE_WORD_BYTES;
     }
