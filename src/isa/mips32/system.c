@@ -54,13 +54,13 @@ MIPS32_HANDLER(op_tlbr)
 
 MIPS32_HANDLER(op_tlbwi)
 {
-    mips32_tlb_write(v, v->cp0.index & 63);
+    mips32_tlb_write_indexed(v);
     return mips32_look_again(v, in);
 }
 
 MIPS32_HANDLER(op_tlbwr)
 {
-    mips32_tlb_write(v, mips32_tlb_random(v));
+    mips32_tlb_write_random(v);
     return mips32_look_again(v, in);
 }
 

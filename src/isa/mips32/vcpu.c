@@ -67,6 +67,8 @@ static void reset(struct vcpu *base)
     struct mips32_vcpu *v = mips32_of(base);
     memset(v->gpr, 0, sizeof v->gpr);
     memset(v->fpr, 0, sizeof v->fpr);
+    mips32_tlb_drop_victims(v);
+    mips32_soft_flush(v);
     memset(v->tlb, 0, sizeof v->tlb);
     v->hi = v->lo = 0;
     v->cur = NULL;

@@ -21,9 +21,6 @@
 #include "mem/flat.h"
 #include "ring3/figures.h"
 
-#define KSEG0          0x80000000u
-#define KSEG1          0xa0000000u
-#define KSEG2          0xc0000000u
 #define UNMAPPED_PAGES (0x20000000u >> PAGE_SHIFT)
 #define FILL           16u  /* pages, power of two */
 #define MANY           256u /* pages; code of so many is not looked for one by one */
@@ -145,6 +142,8 @@ static void show_wanted(struct mips32_vcpu *v, struct flat *f)
     if (t.result != MIPS32_MAPPED)
         return;
     if (va < KSEG0 || va >= KSEG2) {
+        if (t.own_asid)
+            mips32_note_asid_page(v, va);
         show_page(v, f, va, t.gpa, t.writable);
         return;
     }
@@ -208,15 +207,14 @@ void mips32_views_drop_entry(struct mips32_vcpu *v, const struct mips32_tlb_entr
             drop_range(s, n, page, pages);
 }
 
-void mips32_views_leave_asid(struct mips32_vcpu *v, uint32_t asid)
+void mips32_views_leave_asid(struct mips32_vcpu *v, const uint32_t *va, unsigned count)
 {
     struct mips32_views *s = v->gen.views;
-    for (unsigned i = 0; s && i < v->model->tlb_entries; i++) {
-        const struct mips32_tlb_entry *t = &v->tlb[i];
-        if (t->global || (t->hi & HI_ASID) != asid || !is_valid(t))
-            continue;
-        drop_range(s, SPACE_KERNEL, (t->hi & HI_VPN2) >> PAGE_SHIFT, pages_of(t));
-        drop_range(s, SPACE_SUPERVISOR, (t->hi & HI_VPN2) >> PAGE_SHIFT, pages_of(t));
+    for (unsigned n = SPACE_KERNEL; s && n <= SPACE_SUPERVISOR; n++) {
+        if (!va && s->space[n].flat)
+            empty(s, n);
+        for (unsigned i = 0; i < count; i++)
+            drop_range(s, n, va[i] >> PAGE_SHIFT, 1);
     }
 }
 
@@ -262,6 +260,10 @@ void mips32_views_protect(struct mips32_vcpu *v, gpfn_t page)
     for (unsigned i = 0; i < v->model->tlb_entries; i++) {
         protect_half(s, &v->tlb[i], 0, page);
         protect_half(s, &v->tlb[i], 1, page);
+    }
+    for (unsigned i = 0; v->victims.live && i < MIPS32_VICTIMS; i++) {
+        protect_half(s, &v->victims.entry[i], 0, page);
+        protect_half(s, &v->victims.entry[i], 1, page);
     }
 }
 

@@ -16,9 +16,8 @@ int mips32_views_prepare(struct mips32_vcpu *v);
 
 /* The current translation of this TLB entry goes. */
 void mips32_views_drop_entry(struct mips32_vcpu *v, const struct mips32_tlb_entry *t);
-/* The kernel's mapped pages are of another ASID from now on: drop those that were of `asid` only.
- */
-void mips32_views_leave_asid(struct mips32_vcpu *v, uint32_t asid);
+/* The kernel's mapped pages are of another ASID from now on: these pages go; va NULL: all do. */
+void mips32_views_leave_asid(struct mips32_vcpu *v, const uint32_t *va, unsigned count);
 /* Stores to this page must be seen. */
 void mips32_views_protect(struct mips32_vcpu *v, gpfn_t page);
 void mips32_views_drop_all(struct mips32_vcpu *v);
