@@ -46,6 +46,7 @@ enum x64_cc {
     X64_CC_A = 0x7,
     X64_CC_S = 0x8,
     X64_CC_NS = 0x9,
+    X64_CC_P = 0xa,
     X64_CC_L = 0xc,
     X64_CC_GE = 0xd,
     X64_CC_LE = 0xe,

@@ -408,8 +408,7 @@ enum { BREAK = 0x0000000d, WAIT = 0x42000020, ERET = 0x42000018 };
 /* What ends programs, or leads them away, comes less often than others. */
 static bool too_often(struct making *m, const struct mips32_op *op)
 {
-    bool ends =
-        op->match == BREAK || op->match == WAIT || op->match == ERET || op->match == SYSCALL;
+    bool ends = op->match == BREAK || op->match == WAIT || op->match == ERET;
     return (m->narrow && is_wide(op)) || (ends && !chance(m, 15));
 }
 

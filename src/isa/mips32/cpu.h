@@ -197,8 +197,7 @@ struct mips32_vcpu {
     uint64_t counted;    /* how many of them are in base.stats.instructions */
     uint64_t budget_end; /* interpret() returns when retired reaches it */
 
-    /* Coprocessor 1. With Status.FR clear, a double is in the low halves of an even register and
-     * the odd one after it. */
+    /* Coprocessor 1: fpu.h. */
     uint64_t fpr[32];
     uint32_t fcsr;
     uint32_t host_csr; /* MXCSR for FCSR's rounding and flushing */

@@ -84,7 +84,7 @@ static const struct mips32_tr_row *row_of(const struct mips32_tr *tr, const stru
         ((op->flags & MIPS32_CP0) && (tr->tb->mode & MIPS32_TR_MODE) != MIPS32_KERNEL) ||
         ((op->flags & MIPS32_FR1) && !(tr->tb->mode & MIPS32_TR_FR)))
         return NULL;
-    return tr->t->row[in->row];
+    return tr->t->of[in->row].translate;
 }
 
 bool mips32_tr_decode_slot(const struct mips32_tr *tr, struct mips32_insn *slot)
@@ -117,9 +117,14 @@ static void begin_instruction(struct mips32_tr *tr, unsigned offset)
     mips32_decode(tr->v->decoder, word_at(tr, offset), &tr->in);
 }
 
+/* Statistics blame the slot of a branch that is declined because of it. */
 static void decline(struct mips32_tr *tr)
 {
-    unsigned row = tr->in.row == MIPS32_NO_ROW ? (unsigned)mips32_rows(tr->v->decoder) : tr->in.row;
+    struct mips32_insn slot;
+    const struct mips32_tr_row *flow = row_of(tr, &tr->in);
+    unsigned row = flow && mips32_tr_decode_slot(tr, &slot) ? slot.row : tr->in.row;
+    if (row == MIPS32_NO_ROW)
+        row = (unsigned)mips32_rows(tr->v->decoder);
     bool callout =
         tr->tb->policy(tr->tb->opaque, (uint16_t)(tr->pc & ~(uint32_t)PAGE_MASK)) == TB_CALLOUT;
     emulate(tr, tr->pc, row | (callout ? DBT_CALLOUT : 0));
@@ -135,16 +140,18 @@ static unsigned instruction(struct mips32_tr *tr, unsigned offset)
     uint8_t *start = tr->e.at;
     unsigned stubs = tr->stubs, tails = tr->tails;
     uint16_t links = tb->links, tramps = tb->tramps;
-    if (row ? row->fn(tr, row->argument) : mips32_tr_callout(tr)) {
-        if (row && !row->flow)
+    if (row && row->fn(tr, row->argument)) {
+        if (!row->flow)
             mips32_tr_count(tr, 1);
-        return offset + (row && row->flow ? 2 : 1) * PAGE_WORD_BYTES;
+        return offset + (row->flow ? 2 : 1) * PAGE_WORD_BYTES;
     }
     tr->e.at = start;
     tr->stubs = stubs;
     tr->tails = tails;
     tb->links = links;
     tb->tramps = tramps;
+    if (!(row && row->flow) && mips32_tr_callout(tr))
+        return offset + PAGE_WORD_BYTES;
     decline(tr);
     return offset + PAGE_WORD_BYTES;
 }

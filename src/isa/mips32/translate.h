@@ -5,6 +5,8 @@
  *   translate.c        the run of instructions, its marks, what is left to the interpreter
  *   translate_alu.c    arithmetic
  *   translate_mem.c    loads and stores
+ *   translate_fpu.c    coprocessor 1
+ *   translate_cp0.c    coprocessor 0
  *   translate_flow.c   branches, jumps, their delay slots
  *   translate_callout.c  instructions that the interpreter does on call
  *   translate_enter.c  into generated code and out of it
@@ -36,6 +38,7 @@ enum {
     MIPS32_TR_MODE = 3, /* enum mips32_mode */
     MIPS32_TR_CP1 = 1 << 2,
     MIPS32_TR_FR = 1 << 3,
+    MIPS32_TR_FP_TRAPS = 1 << 4, /* FCSR enables some */
 };
 
 struct mips32_tr;
@@ -53,11 +56,16 @@ struct mips32_tr_rows {
     const struct mips32_tr_row *row;
     size_t count;
 };
-extern const struct mips32_tr_rows mips32_tr_alu, mips32_tr_mem, mips32_tr_flow;
+extern const struct mips32_tr_rows mips32_tr_alu, mips32_tr_mem, mips32_tr_flow, mips32_tr_fpu,
+    mips32_tr_cp0;
 
 struct mips32_translator {
     struct dbt_options options;
-    const struct mips32_tr_row *row[]; /* by mips32_insn.row; NULL: declined */
+    size_t rows;
+    struct {
+        const struct mips32_tr_row *translate; /* NULL: called out or declined */
+        uint64_t called;                       /* how often it was */
+    } of[];                                    /* by mips32_insn.row */
 };
 
 #define MIPS32_TR_STUBS (4 * TB_MAX_INSNS)
@@ -132,6 +140,17 @@ unsigned mips32_tr_use(struct mips32_tr *tr, unsigned guest, unsigned scratch);
 void mips32_tr_op(struct mips32_tr *tr, struct x64_op op, unsigned reg, unsigned guest);
 /* Compare two guest registers; the host's flags say how. Uses r8. */
 void mips32_tr_compare(struct mips32_tr *tr, unsigned s, unsigned t);
+
+/* ---- translate_mem.c ------------------------------------------------------------------------- */
+
+/* Make host code that leads to the memory operand of the instruction at hand, `bytes` long and
+ * aligned, and return the operand. Uses r8, r9. */
+struct x64_mem mips32_tr_access(struct mips32_tr *tr, unsigned bytes, enum mips32_want want);
+
+/* ---- translate_fpu.c ------------------------------------------------------------------------- */
+
+/* Make FCSR exact; v->gen.fp.word is not 0. */
+void mips32_fp_sync(struct mips32_vcpu *v);
 
 /* ---- translate_callout.c --------------------------------------------------------------------- */
 

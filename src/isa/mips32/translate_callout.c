@@ -8,6 +8,7 @@
  * SYNCI). */
 #include "isa/mips32/translate.h"
 
+#include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
 
 #define KSEG0 0x80000000u
@@ -15,13 +16,14 @@
 #define WAIT  0x42000020u
 
 /* What generated code depends on besides addresses. */
-static uint32_t mode_of(const struct mips32_vcpu *v)
+static uint64_t mode_of(const struct mips32_vcpu *v)
 {
-    return (uint32_t)v->mode | (v->cp0.status & (ST_CU1 | ST_FR | ST_ERL));
+    uint32_t fp = v->fcsr & (FCSR_ENABLES | FCSR_RM | FCSR_FS);
+    return (uint64_t)fp << 32 | (uint32_t)v->mode | (v->cp0.status & (ST_CU1 | ST_FR | ST_ERL));
 }
 
 /* May the code behind the instruction go on? */
-static bool goes_on(const struct mips32_vcpu *v, uint32_t next, uint32_t mode)
+static bool goes_on(const struct mips32_vcpu *v, uint32_t next, uint64_t mode)
 {
     return v->pc == next && mode_of(v) == mode && next >= KSEG0 && next < KSEG2;
 }
@@ -29,7 +31,11 @@ static bool goes_on(const struct mips32_vcpu *v, uint32_t next, uint32_t mode)
 unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
 {
     struct mips32_insn in;
-    uint32_t next = v->pc + 4, mode = mode_of(v);
+    uint32_t next = v->pc + 4;
+    if (v->gen.fp.word)
+        mips32_fp_sync(v);
+    v->gen.translator->of[row].called++;
+    uint64_t mode = mode_of(v);
     mips32_decode_as(v->decoder, row, word, &in);
     in.slot = (uint16_t)((v->pc & ~(uint32_t)PAGE_MASK) / 4);
     v->page_va = v->pc & (uint32_t)PAGE_MASK;
@@ -43,7 +49,8 @@ unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
     v->retired += v->gen.translator->options.count;
     if (then)
         v->pc = next;
-    return then || goes_on(v, next, mode) ? MIPS32_CALLOUT_NEXT : MIPS32_CALLOUT_LEAVE;
+    bool same = then ? mode_of(v) == mode : goes_on(v, next, mode);
+    return same ? MIPS32_CALLOUT_NEXT : MIPS32_CALLOUT_LEAVE;
 }
 
 bool mips32_tr_callout(struct mips32_tr *tr)

@@ -28,7 +28,7 @@ __attribute__((naked, noinline)) uint64_t mips32_enter(struct vcpu *v, const voi
         "test %%eax, %c[attn_mask](%%r13)\n"
         "jnz mips32_enter_abort\n"
         "mov %%rsi, %%r10\n\tmov %%rdx, %%r14\n\tmov %%rcx, %%r11\n"
-        "mov %c[view](%%r13), %%r15\n" LOAD_GPRS "jmp *%%r10\n"
+        "mov %c[view](%%r13), %%r15\n\tldmxcsr %c[csr](%%r13)\n" LOAD_GPRS "jmp *%%r10\n"
         ".globl mips32_enter_end\n mips32_enter_end:\n"
 
         ".globl mips32_exit\n mips32_exit:\n"
@@ -36,15 +36,18 @@ __attribute__((naked, noinline)) uint64_t mips32_enter(struct vcpu *v, const voi
         "jmp 2f\n"
         ".globl mips32_fault_exit\n mips32_fault_exit:\n"
         "mov %[fault], %%r10d\n"
-        "2:\n" STORE_GPRS "4:\n" /* registers are stored */
+        "2:\n" STORE_GPRS "stmxcsr %c[csr](%%r13)\n"
+        "4:\n" /* registers are stored */
         "mov %%r9d, %%eax\n\tshl $32, %%r10\n\tor %%r10, %%rax\n"
-        "3: pop %%r15\n\tpop %%r14\n\tpop %%r13\n\tpop %%r12\n\tpop %%rbp\n\tpop %%rbx\n\tret\n"
+        "3: ldmxcsr mips32_host_mxcsr(%%rip)\n"
+        "pop %%r15\n\tpop %%r14\n\tpop %%r13\n\tpop %%r12\n\tpop %%rbp\n\tpop %%rbx\n\tret\n"
 
         ".globl mips32_enter_abort\n mips32_enter_abort:\n"
         "mov %[aborted], %%eax\n\tshl $32, %%rax\n\tjmp 3b\n"
 
         /* A call from generated code: r8d pc, r9d row, r10d instruction. */
         ".globl mips32_callout\n mips32_callout:\n" STORE_GPRS "mov %%r8d, %c[pc](%%r13)\n"
+        "stmxcsr %c[csr](%%r13)\n\tldmxcsr mips32_host_mxcsr(%%rip)\n"
         "push %%r11\n\tsub $8, %%rsp\n"
         "mov %%r13, %%rdi\n\tmov %%r9d, %%esi\n\tmov %%r10d, %%edx\n"
         "call mips32_run_callout@PLT\n"
@@ -54,14 +57,17 @@ __attribute__((naked, noinline)) uint64_t mips32_enter(struct vcpu *v, const voi
         ".globl mips32_callout_begin\n mips32_callout_begin:\n"
         "mov %c[attention](%%r13), %%eax\n"
         "test %%eax, %c[attn_mask](%%r13)\n"
-        "jnz mips32_callout_leave\n" LOAD_GPRS "ret\n"
+        "jnz mips32_callout_leave\n"
+        "ldmxcsr %c[csr](%%r13)\n" LOAD_GPRS "ret\n"
         ".globl mips32_callout_end\n mips32_callout_end:\n"
         ".globl mips32_callout_leave\n mips32_callout_leave:\n"
         "mov %[attend], %%r10d\n"
         "5: xor %%r9d, %%r9d\n\tadd $8, %%rsp\n\tjmp 4b\n"
+        ".balign 4\n mips32_host_mxcsr: .long 0x1f80\n"
         :
         : [attention] "i"(offsetof(struct mips32_vcpu, base.attention)),
           [attn_mask] "i"(offsetof(struct mips32_vcpu, attn_mask)),
+          [csr] "i"(offsetof(struct mips32_vcpu, gen.csr)),
           [view] "i"(offsetof(struct mips32_vcpu, gen.view)),
           [gpr] "i"(offsetof(struct mips32_vcpu, gpr)), [pc] "i"(offsetof(struct mips32_vcpu, pc)),
           [fault] "i"(DBT_EXIT_FAULT), [aborted] "i"(DBT_EXIT_ABORTED), [miss] "i"(DBT_EXIT_MISS),

@@ -8,6 +8,7 @@
  *
  * Inside the page jumps are rel32 that the engine links; everything else goes through the jump
  * table (ring3/translate.h). A misaligned target finds no code there. */
+#include "isa/mips32/fpu.h"
 #include "isa/mips32/translate.h"
 
 static bool unchained(const struct mips32_tr *tr)
@@ -92,10 +93,15 @@ void mips32_tr_tails(struct mips32_tr *tr)
 /* ---- branches -------------------------------------------------------------------------------- */
 
 /* A condition in the host's terms, with what else the opcode says. */
-enum { CC = 0xf, WITH_ZERO = 0x10, LIKELY = 0x20, LINK = 0x40 };
+enum { CC = 0xf, WITH_ZERO = 0x10, LIKELY = 0x20, LINK = 0x40, OF_FPU = 0x80 };
 
 static void compare(struct mips32_tr *tr, unsigned how)
 {
+    if (how & OF_FPU) {
+        x64_op_mem(&tr->e, X64_OP(0xf7), 0, MIPS32_STATE(fcsr)); /* test */
+        x64_u32(&tr->e, mips32_fcc(tr->in.word >> 18 & 7));
+        return;
+    }
     mips32_tr_compare(tr, tr->in.rs, how & WITH_ZERO ? 0 : tr->in.rt);
 }
 
@@ -106,9 +112,16 @@ static void write_link(struct mips32_tr *tr, unsigned reg)
     mips32_tr_set(tr, reg, d);
 }
 
+/* Of what coprocessor 1 has, dst may be a register of the other kind: that does no harm. */
 static bool slot_writes(const struct mips32_insn *slot, unsigned reg)
 {
     return reg && slot->dst == reg;
+}
+
+static bool is_of_fpu(const struct mips32_tr *tr, const struct mips32_insn *slot)
+{
+    const struct mips32_op *op = mips32_row(tr->v->decoder, slot->row);
+    return op && (op->flags & MIPS32_CP1);
 }
 
 /* The slot runs only if the branch is taken. */
@@ -135,8 +148,9 @@ static bool tr_branch(struct mips32_tr *tr, unsigned how)
     if (how & LIKELY)
         return branch_likely(tr, how, &slot);
     unsigned cc = how & CC;
-    bool aside =
-        slot_writes(&slot, tr->in.rs) || (!(how & WITH_ZERO) && slot_writes(&slot, tr->in.rt));
+    bool aside = how & OF_FPU ? is_of_fpu(tr, &slot)
+                              : slot_writes(&slot, tr->in.rs) ||
+                                    (!(how & WITH_ZERO) && slot_writes(&slot, tr->in.rt));
     if (aside) {
         compare(tr, how);
         x64_op_mem(&tr->e, X64_OP(0x0f, (uint8_t)(0x90 | cc)), 0, MIPS32_STATE(gen.taken));
@@ -215,6 +229,10 @@ static const struct mips32_tr_row rows[] = {
     {0x14000000, tr_branch, X64_CC_NE, true},
     {0x18000000, tr_branch, X64_CC_LE | WITH_ZERO, true},
     {0x1c000000, tr_branch, X64_CC_G  | WITH_ZERO, true},
+    {0x45000000, tr_branch, X64_CC_E  | OF_FPU, true},
+    {0x45010000, tr_branch, X64_CC_NE | OF_FPU, true},
+    {0x45020000, tr_branch, X64_CC_E  | OF_FPU | LIKELY, true},
+    {0x45030000, tr_branch, X64_CC_NE | OF_FPU | LIKELY, true},
     {0x50000000, tr_branch, X64_CC_E  | LIKELY, true},
     {0x54000000, tr_branch, X64_CC_NE | LIKELY, true},
     {0x58000000, tr_branch, X64_CC_LE | WITH_ZERO | LIKELY, true},

@@ -3,11 +3,15 @@
  * ring3/translate.h. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
 #include "isa/mips32/translate.h"
 #include "isa/mips32/views.h"
+
+#define SHOWN_CALLS 8u
 
 static int probe(struct err *e)
 {
@@ -16,8 +20,8 @@ static int probe(struct err *e)
 
 /* ---- attach ---------------------------------------------------------------------------------- */
 
-static const struct mips32_tr_rows *const subjects[] = {&mips32_tr_alu, &mips32_tr_mem,
-                                                        &mips32_tr_flow};
+static const struct mips32_tr_rows *const subjects[] = {
+    &mips32_tr_alu, &mips32_tr_mem, &mips32_tr_flow, &mips32_tr_fpu, &mips32_tr_cp0};
 
 static void add_rows(struct mips32_vcpu *v, struct mips32_translator *t,
                      const struct mips32_tr_rows *rows)
@@ -26,7 +30,7 @@ static void add_rows(struct mips32_vcpu *v, struct mips32_translator *t,
         struct mips32_insn in;
         mips32_decode(v->decoder, rows->row[i].match, &in);
         if (in.row != MIPS32_NO_ROW)
-            t->row[in.row] = &rows->row[i];
+            t->of[in.row].translate = &rows->row[i];
     }
 }
 
@@ -42,10 +46,11 @@ static int attach(struct vcpu *base, const struct dbt_options *o, const struct d
                   struct err *e)
 {
     struct mips32_vcpu *v = mips32_of(base);
-    struct mips32_translator *t = calloc(1, sizeof *t + mips32_rows(v->decoder) * sizeof *t->row);
+    struct mips32_translator *t = calloc(1, sizeof *t + mips32_rows(v->decoder) * sizeof *t->of);
     if (!t)
         return err_set(e, ENOMEM, "out-of-memory", "no memory for the translator");
     t->options = *o;
+    t->rows = mips32_rows(v->decoder);
     for (unsigned i = 0; i < ARRAY_LEN(subjects); i++)
         add_rows(v, t, subjects[i]);
     v->gen.translator = t;
@@ -72,10 +77,12 @@ static bool prepare(struct vcpu *base, struct dbt_where *w)
     int space = suits(v) ? mips32_views_prepare(v) : -1;
     if (unlikely(space < 0))
         return false;
+    v->gen.csr = v->host_csr;
     w->pc = v->pc;
     w->space = (uint16_t)space;
     w->mode = (uint16_t)(v->mode | (v->cp0.status & ST_CU1 ? MIPS32_TR_CP1 : 0) |
-                         (v->cp0.status & ST_FR ? MIPS32_TR_FR : 0));
+                         (v->cp0.status & ST_FR ? MIPS32_TR_FR : 0) |
+                         (v->fcsr & FCSR_ENABLES ? MIPS32_TR_FP_TRAPS : 0));
     return true;
 }
 
@@ -89,6 +96,15 @@ static bool fetch(struct vcpu *base, uint32_t page, gpfn_t *gpfn)
         mips32_note_asid_page(v, page);
     *gpfn = gpa_page(t.gpa);
     return true;
+}
+
+static uint64_t enter(struct vcpu *base, const void *code, uintptr_t jump_table, uintptr_t reserve)
+{
+    struct mips32_vcpu *v = mips32_of(base);
+    uint64_t left = mips32_enter(base, code, jump_table, reserve);
+    if (v->gen.fp.word)
+        mips32_fp_sync(v);
+    return left;
 }
 
 static void set_pc(struct vcpu *base, uint32_t pc)
@@ -113,9 +129,32 @@ static const char *declined_name(uint32_t argument)
     return mips32_row_name(argument);
 }
 
+/* The row that has been called out most often among those called less often than `below`. */
+static size_t most_called(const struct mips32_translator *t, uint64_t below)
+{
+    size_t most = t->rows;
+    for (size_t i = 0; i < t->rows; i++)
+        if (t->of[i].called && t->of[i].called < below &&
+            (most == t->rows || t->of[i].called > t->of[most].called))
+            most = i;
+    return most;
+}
+
 static void figures(const struct vcpu *base, const struct figure_sink *to)
 {
-    mips32_views_figures(mips32_const_of(base)->gen.views, to);
+    const struct mips32_vcpu *v = mips32_const_of(base);
+    const struct mips32_translator *t = v->gen.translator;
+    uint64_t below = UINT64_MAX;
+    mips32_views_figures(v->gen.views, to);
+    for (unsigned n = 0; n < SHOWN_CALLS; n++) {
+        size_t row = most_called(t, below);
+        char name[32];
+        if (row == t->rows)
+            break;
+        below = t->of[row].called;
+        snprintf(name, sizeof name, "called_%s", mips32_row_name((unsigned)row));
+        to->add(to->opaque, name, (double)below, 0, "");
+    }
 }
 
 const struct isa_translator mips32_translator = {
@@ -125,7 +164,7 @@ const struct isa_translator mips32_translator = {
     .prepare = prepare,
     .fetch = fetch,
     .translate = mips32_translate_code,
-    .enter = mips32_enter,
+    .enter = enter,
     .exit = mips32_exit,
     .fault_exit = mips32_fault_exit,
     .enter_begin = mips32_enter_begin,
