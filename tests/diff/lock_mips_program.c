@@ -616,14 +616,19 @@ unsigned lock_mips_missing(const struct lock_mips_generator *g, FILE *out)
 void lock_mips_print_program(const struct lock_mips_generator *g, const struct lock_mips_program *p,
                              FILE *out)
 {
-    fprintf(out, "program %" PRIu64 ": %s; status %08x entry_hi %08x lines %04x, %u exceptions%s\n",
-            p->index, lock_mips_model[p->model].name, p->status, p->entry_hi, p->lines,
+    fprintf(out,
+            "program %" PRIu64
+            ": %s; status %08x fcsr %08x entry_hi %08x lines %04x, %u exceptions%s\n",
+            p->index, lock_mips_model[p->model].name, p->status, p->fcsr, p->entry_hi, p->lines,
             p->handling.fuel, p->handling.refill ? ", refilled" : "");
     for (unsigned i = 0; i < LOCK_MIPS_ENTRIES; i++)
         fprintf(out, "    tlb %2u %08x mask %08x lo %08x %08x\n", i, p->tlb[i].hi, p->tlb[i].mask,
                 p->tlb[i].lo[0], p->tlb[i].lo[1]);
     for (unsigned i = 0; i < 32; i++)
         fprintf(out, "%s%4s %08x%s", i % 4 ? " " : "    ", mips32_gpr_names[i], p->gpr[i],
+                i % 4 == 3 ? "\n" : "");
+    for (unsigned i = 0; i < 32; i++)
+        fprintf(out, "%s f%-2u %016" PRIx64 "%s", i % 4 ? "" : "   ", i, p->fpr[i],
                 i % 4 == 3 ? "\n" : "");
     for (unsigned i = 0; i < p->words; i++) {
         char text[80];
