@@ -65,9 +65,6 @@ uint8_t *phys_memory(const struct phys *p, uint64_t *bytes);
 struct phys_page phys_page(const struct phys *p, gpfn_t page);
 /* Byte offset within phys_ram_fd() of an address that phys_page() gave, for mapping the page. */
 uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host);
-/* How many pages from page on, at most max_pages, are of one kind (RAM or ROM) and follow each
- * other in the memfd, so that one mapping shows them; 0 if page is not memory. */
-uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages);
 uint64_t phys_host_pages_touched(const struct phys *p); /* resident pages of the memfd */
 
 /* Copy between guest memory and the monitor. -EFAULT if any byte is not memory, phys_write also if

@@ -213,20 +213,6 @@ uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host)
     return (uint64_t)(host - p->ram);
 }
 
-uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages)
-{
-    slot_t first = page.n < PHYS_PAGES ? slot_at(p, page.n) : 0;
-    if (!first)
-        return 0;
-    if (max_pages > PHYS_PAGES - page.n)
-        max_pages = PHYS_PAGES - page.n;
-    uint64_t n = 1;
-    /* Slots number memfd pages, so a run counts up by one; the kind is part of the slot. */
-    while (n < max_pages && slot_at(p, page.n + n) == first + n)
-        n++;
-    return n;
-}
-
 uint64_t phys_host_pages_touched(const struct phys *p)
 {
     struct stat st;

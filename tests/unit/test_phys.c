@@ -56,28 +56,12 @@ static void pages_are_ram_rom_or_nothing(void **state)
     uint8_t b = 0;
     assert_int_equal(phys_read(p, 0x5007, &b, 1), 0);
     assert_int_equal(b, 0x42);
+    assert_int_equal(phys_ram_offset(p, ram.host), 0x5000);
+    assert_int_equal(phys_ram_offset(p, phys_page(p, gpa_page(640 * KIB)).host), 2 * MIB);
     assert_int_equal(phys_page(p, gpa_page(PHYS_LIMIT - 1)).kind, PHYS_ROM);
     assert_int_equal(phys_page(p, gpa_page(32 * MIB)).kind, PHYS_NONE);
     assert_int_equal(phys_page(p, gpa_page(PHYS_LIMIT)).kind, PHYS_NONE);
     assert_int_equal(phys_page(p, (gpfn_t){UINT64_MAX}).kind, PHYS_NONE);
-}
-
-static void runs_end_where_a_mapping_must(void **state)
-{
-    struct phys *p = *state;
-    const uint64_t seam = 640 * KIB / PAGE_BYTES, rom = (PHYS_LIMIT - 64 * KIB) / PAGE_BYTES;
-    assert_int_equal(phys_ram_offset(p, phys_page(p, (gpfn_t){5}).host), 5 * PAGE_BYTES);
-    assert_int_equal(phys_ram_offset(p, phys_page(p, (gpfn_t){seam + 1}).host),
-                     2 * MIB + PAGE_BYTES);
-    assert_int_equal(phys_run(p, (gpfn_t){0}, UINT64_MAX), seam); /* not contiguous behind it */
-    assert_int_equal(phys_run(p, (gpfn_t){seam - 3}, 2), 2);
-    assert_int_equal(phys_run(p, (gpfn_t){seam}, UINT64_MAX), MIB / PAGE_BYTES);
-    assert_int_equal(phys_run(p, (gpfn_t){seam + MIB / PAGE_BYTES}, 9), 0);
-    assert_int_equal(phys_run(p, (gpfn_t){rom}, UINT64_MAX), 16); /* ends with the table */
-    assert_int_equal(phys_run(p, (gpfn_t){UINT64_MAX}, 1), 0);
-    /* Contiguous in the memfd, but of another kind. */
-    assert_int_equal(phys_map_rom(p, 640 * KIB + MIB, 3 * MIB, 64 * KIB, NULL), 0);
-    assert_int_equal(phys_run(p, (gpfn_t){seam}, UINT64_MAX), MIB / PAGE_BYTES);
 }
 
 static void copies_cross_pages_and_pieces(void **state)
@@ -315,7 +299,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sizes_are_checked, make, unmake),
         cmocka_unit_test_setup_teardown(pages_are_ram_rom_or_nothing, make, unmake),
-        cmocka_unit_test_setup_teardown(runs_end_where_a_mapping_must, make, unmake),
         cmocka_unit_test_setup_teardown(copies_cross_pages_and_pieces, make, unmake),
         cmocka_unit_test_setup_teardown(bounds_hold, make, unmake),
         cmocka_unit_test_setup_teardown(rom_drops_writes_but_loads, make, unmake),
