@@ -618,9 +618,11 @@ void lock_mips_print_program(const struct lock_mips_generator *g, const struct l
 {
     fprintf(out,
             "program %" PRIu64
-            ": %s; status %08x fcsr %08x entry_hi %08x lines %04x, %u exceptions%s\n",
-            p->index, lock_mips_model[p->model].name, p->status, p->fcsr, p->entry_hi, p->lines,
-            p->handling.fuel, p->handling.refill ? ", refilled" : "");
+            ": %s; status %08x fcsr %08x entry_hi %08x cause %08x lines %04x, %u exceptions; "
+            "refill %u lo %08x %08x random %u\n",
+            p->index, lock_mips_model[p->model].name, p->status, p->fcsr, p->entry_hi, p->cause,
+            p->lines, p->handling.fuel, p->handling.refill, p->handling.lo[0], p->handling.lo[1],
+            p->random);
     for (unsigned i = 0; i < LOCK_MIPS_ENTRIES; i++)
         fprintf(out, "    tlb %2u %08x mask %08x lo %08x %08x\n", i, p->tlb[i].hi, p->tlb[i].mask,
                 p->tlb[i].lo[0], p->tlb[i].lo[1]);
