@@ -234,6 +234,8 @@ static int rebuild(struct machine *m, const char *path, struct err *e)
     }
     if (r == 0)
         r = snapshot_restore(s, &m->vm, e);
+    while (r == 0 && phys_lazy_step(m->vm.mem))
+        ; /* this program looks at the memory directly */
     /* The configuration's strings are the snapshot's. */
     snapshot_close(m->restored_from);
     m->restored_from = s;
