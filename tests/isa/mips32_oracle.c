@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Random MIPS32 instructions on the interpreter against what QEMU's user mode made of them.
  *
- *     mips32_oracle [-v] FR FILE
+ *     mips32_oracle [-v] KIND FILE
  *
- * FILE is one that mips32/record.py wrote; its layout of a state and its start values are repeated
- * here. FR is Status.FR, 0 or 1. With -v the state after each block that differs is printed, in the
+ * FILE is one that mips32/record.py wrote for that KIND; its layout of a state and its start values
+ * are repeated here. With -v the state after each block that differs is printed, in the
  * form of `record.py --show`. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,8 +60,11 @@ static void load_state(struct mips32_rig *m, const uint32_t *state, bool fr)
     for (unsigned r = 0; r < 32; r++) {
         if (!harness_register(r))
             v->gpr[r] = state[r];
-        v->fpr[r] = fr ? state[FPR / 4 + 2 * r] | (uint64_t)state[FPR / 4 + 2 * r + 1] << 32
-                       : state[FPR / 4 + 2 * r];
+        const uint32_t *f = &state[FPR / 4 + 2 * r];
+        if (fr)
+            mips32_set_d(v, r, f[0] | (uint64_t)f[1] << 32);
+        else
+            mips32_set_s(v, r, f[0]);
     }
     v->gpr[26] = DATA;
     v->hi = state[HI / 4];
@@ -77,9 +80,9 @@ static void store_state(struct mips32_rig *m, uint32_t *state, bool fr)
     for (unsigned r = 0; r < 32; r++) {
         if (!harness_register(r))
             state[r] = v->gpr[r];
-        state[FPR / 4 + 2 * r] = (uint32_t)v->fpr[r];
+        state[FPR / 4 + 2 * r] = mips32_get_s(v, r);
         if (fr)
-            state[FPR / 4 + 2 * r + 1] = (uint32_t)(v->fpr[r] >> 32);
+            state[FPR / 4 + 2 * r + 1] = (uint32_t)(mips32_get_d(v, r) >> 32);
     }
     state[HI / 4] = v->hi;
     state[LO / 4] = v->lo;
@@ -154,12 +157,13 @@ int main(int argc, char **argv)
     bool loud = argc > 1 && strcmp(argv[1], "-v") == 0;
     if (argc != 3 + loud)
         return 2;
-    bool fr = strcmp(argv[1 + loud], "1") == 0;
+    bool fr = strcmp(argv[1 + loud], "float64") == 0;
     FILE *f = fopen(argv[2 + loud], "r");
     if (!f)
         return 2;
     struct mips32_model model = mips32_24kf;
     model.default_nan = true; /* as QEMU's 24Kf */
+    model.big_endian = strcmp(argv[1 + loud], "memory-be") == 0;
     struct mips32_rig *m = rig_new(&model);
     mips32_set_status(m->v, m->v->cp0.status | ST_CU1 | (fr ? ST_FR : 0));
     char text[256];
