@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
@@ -140,6 +141,18 @@ static size_t most_called(const struct mips32_translator *t, uint64_t below)
     return most;
 }
 
+static unsigned disassemble(const struct vcpu *base, const uint8_t *bytes, unsigned len,
+                            uint32_t pc, char *text, size_t size)
+{
+    const struct mips32_vcpu *v = mips32_const_of(base);
+    uint32_t word;
+    if (len < sizeof word)
+        return 0;
+    memcpy(&word, bytes, sizeof word);
+    mips32_disassemble(v->decoder, pc, v->big_endian ? __builtin_bswap32(word) : word, text, size);
+    return sizeof word;
+}
+
 static void figures(const struct vcpu *base, const struct figure_sink *to)
 {
     const struct mips32_vcpu *v = mips32_const_of(base);
@@ -176,5 +189,6 @@ const struct isa_translator mips32_translator = {
     .fault = fault,
     .set_pc = set_pc,
     .declined_name = declined_name,
+    .disassemble = disassemble,
     .figures = figures,
 };
