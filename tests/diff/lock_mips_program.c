@@ -5,9 +5,12 @@
  *
  *   00400000, c0400000  code; also at 80008000 and a0008000
  *   10000000, c1000000  three pairs of data each: pages that exist or do not, writable or not, of
- *                       this ASID or another, one of them perhaps the device or code
+ *                       this ASID or another, one of them perhaps the device or code; some have
+ *                       a twin of another ASID
  *   20000000            two pages of 16 KiB
+ *   30000000, c3000000  more pairs
  *
+ * TLB entries for the same page are not made on purpose, because what they do is not defined.
  * Some registers are bases of addresses, near borders of pages; the others hold anything. Where
  * data pages show the code, stores are of words, halves and bytes, because after others an engine
  * need not run the new code before software synchronises (vol. II SYNCI). EBase and IntCtl are left
@@ -97,7 +100,8 @@ static uint64_t value64(struct making *m)
 
 static const uint32_t data_windows[] = {0x10000000, 0x10002000, 0x10004000, 0xc1000000, 0xc1002000,
                                         0xc1004000, 0x20000000, 0x20004000, 0x80004000, 0x80006000,
-                                        0xa0004000, 0xbf000000, 0x80001000, 0x9e000000};
+                                        0xa0004000, 0xbf000000, 0x80001000, 0x9e000000, 0x30000000,
+                                        0x30002000, 0xc3000000, 0x10006000, 0xc1006000};
 
 /* An address that something is likely to be at, near the border of a page as a rule. */
 static uint32_t address(struct making *m)
@@ -112,18 +116,20 @@ static uint32_t label(struct making *m)
     return m->p->at + 4 * below(m, m->body + 1);
 }
 
-static uint32_t entry_lo(struct making *m, bool code)
+enum { CODE = 1, GLOBAL = 2 /* often so */ };
+
+static uint32_t entry_lo(struct making *m, unsigned how)
 {
     static const uint32_t rights[] = {LO_V | LO_D, LO_V | LO_D, LO_V | LO_D, LO_V | LO_D,
                                       LO_V,        LO_V,        0,           LO_D};
     uint32_t frame = LOCK_MIPS_DATA + 0x1000 * below(m, LOCK_MIPS_DATA_PAGES);
-    if (code)
+    if (how & CODE)
         frame = LOCK_MIPS_CODE + 0x1000 * below(m, LOCK_MIPS_CODE_PAGES);
     else if (chance(m, 8))
         frame = LOCK_MIPS_DEVICE;
     else if (chance(m, 2))
         frame = 0x1e000000; /* nothing is there */
-    return frame >> 6 | 3u << 3 | PICK(m, rights) | (chance(m, 25) ? LO_G : 0);
+    return frame >> 6 | 3u << 3 | PICK(m, rights) | (chance(m, how & GLOBAL ? 60 : 3) ? LO_G : 0);
 }
 
 static uint32_t status(struct making *m)
@@ -142,26 +148,39 @@ static uint32_t asid(struct making *m)
 
 static uint32_t page_mask(struct making *m)
 {
-    static const uint32_t masks[] = {0, 0, 0, 0, 0x6000, 0x1e000, 0x4000, 0x1fffe000};
-    return PICK(m, masks);
+    static const uint32_t masks[] = {0x6000, 0x1e000, 0x4000, 0x1fffe000};
+    return chance(m, 85) ? 0 : PICK(m, masks);
 }
 
 /* ---- the state at the start -------------------------------------------------------------------
  */
 
-static void set_entry(struct making *m, unsigned n, uint32_t va, uint32_t mask, bool code)
+/* What entry n of the TLB is for. */
+static const struct {
+    uint32_t va, mask;
+    uint8_t asid; /* plus ASID */
+    uint8_t how;
+} homes[LOCK_MIPS_ENTRIES] = {
+    {0x00400000, 0, 0, CODE},   {0xc0400000, 0, 0, CODE},   {0x10000000, 0, 0, 0},
+    {0x10002000, 0, 0, 0},      {0x10004000, 0, 0, GLOBAL}, {0xc1000000, 0, 0, 0},
+    {0xc1002000, 0, 0, 0},      {0xc1004000, 0, 0, GLOBAL}, {0x20000000, 0x6000, 0, 0},
+    {0x10000000, 0, 1, 0},      {0x10002000, 0, 2, 0},      {0xc1000000, 0, 1, 0},
+    {0xc1002000, 0, 2, 0},      {0x30000000, 0, 1, GLOBAL}, {0x30002000, 0, 0, GLOBAL},
+    {0xc3000000, 0, 0, GLOBAL},
+};
+
+static void set_entry(struct making *m, unsigned n)
 {
-    m->p->tlb[n].hi = va | asid(m);
-    m->p->tlb[n].mask = mask;
+    m->p->tlb[n].hi = homes[n].va | (ASID + homes[n].asid);
+    m->p->tlb[n].mask = homes[n].mask;
     for (unsigned half = 0; half < 2; half++)
-        m->p->tlb[n].lo[half] = entry_lo(m, code);
+        m->p->tlb[n].lo[half] = entry_lo(m, homes[n].how | (m->narrow && chance(m, 30) ? CODE : 0));
 }
 
 /* The code, at its two mapped addresses; what goes wrong with its pages is the second one's. */
-static void set_code_entry(struct making *m, unsigned n, uint32_t va)
+static void set_code_entry(struct making *m, unsigned n)
 {
-    set_entry(m, n, va, 0, true);
-    m->p->tlb[n].hi = va | ASID;
+    set_entry(m, n);
     m->p->tlb[n].lo[0] = LOCK_MIPS_CODE >> 6 | 3u << 3 | LO_V;
     if (chance(m, 85))
         m->p->tlb[n].lo[1] = (LOCK_MIPS_CODE + 0x1000) >> 6 | 3u << 3 | LO_V;
@@ -172,16 +191,12 @@ static void make_tlb(struct making *m, uint64_t seed)
 {
     struct random own = m->r;
     m->r.state = lock_mips_mix(seed ^ m->p->index / 4);
-    m->narrow = chance(m, 15);
-    set_code_entry(m, 0, 0x00400000);
-    set_code_entry(m, 1, 0xc0400000);
-    for (unsigned i = 0; i < 6; i++)
-        set_entry(m, 2 + i, data_windows[i], 0, m->narrow && chance(m, 30));
-    set_entry(m, 8, 0x20000000, 0x6000, false);
-    for (unsigned i = 9; i < LOCK_MIPS_ENTRIES; i++) { /* the same pages under another ASID */
-        set_entry(m, i, data_windows[(i - 9) % 6], 0, false);
-        m->p->tlb[i].hi = data_windows[(i - 9) % 6] | (ASID + 1 + i % 2);
-    }
+    m->narrow = chance(m, 25);
+    for (unsigned i = 0; i < LOCK_MIPS_ENTRIES; i++)
+        if (i < 2)
+            set_code_entry(m, i);
+        else
+            set_entry(m, i);
     m->r = own;
 }
 
@@ -233,8 +248,8 @@ static void make_cp0(struct making *m)
 {
     struct lock_mips_program *p = m->p;
     p->entry_hi = ASID | (address(m) & HI_VPN2);
-    p->entry_lo[0] = entry_lo(m, false);
-    p->entry_lo[1] = entry_lo(m, false);
+    p->entry_lo[0] = entry_lo(m, 0);
+    p->entry_lo[1] = entry_lo(m, 0);
     p->page_mask = page_mask(m);
     p->tlb_index = below(m, LOCK_MIPS_ENTRIES);
     p->wired = chance(m, 50) ? 2 : below(m, 16);
@@ -251,7 +266,7 @@ static void make_cp0(struct making *m)
     p->handling = (struct lock_mips_handling){
         .fuel = 2 + below(m, 12),
         .refill = chance(m, 60),
-        .lo = {entry_lo(m, false), entry_lo(m, false)},
+        .lo = {entry_lo(m, 0), entry_lo(m, 0)},
     };
 }
 
@@ -490,23 +505,39 @@ static void put_control(struct making *m)
     }
 }
 
-/* An entry of the TLB is written, looked for or read; perhaps it is used then. */
+/* An entry of the TLB is written again, or perhaps to another place, looked for, or read. */
+static void put_indexed(struct making *m)
+{
+    static const uint32_t op[] = {0x42000001, 0x42000002, 0x42000002, 0x42000002, 0x42000008};
+    unsigned n = 2 + below(m, LOCK_MIPS_ENTRIES - 2), how = homes[n].how;
+    put_mtc0(m, 0, n); /* Index */
+    put_mtc0(m, 10, homes[n].va | (ASID + homes[n].asid));
+    for (unsigned half = 0; half < 2; half++)
+        if (chance(m, 70))
+            put_mtc0(m, 2 + half, entry_lo(m, how | (m->narrow && chance(m, 30) ? CODE : 0)));
+    if (homes[n].mask || chance(m, 10))
+        put_mtc0(m, 5, homes[n].mask);
+    put(m, PICK(m, op));
+}
+
+/* A new entry, in a random place. */
+static void put_new(struct making *m)
+{
+    uint32_t va = (chance(m, 50) ? 0x10006000 : 0xc1006000) + 0x2000 * below(m, 8);
+    put_mtc0(m, 10, va | asid(m));
+    put_mtc0(m, 2 + below(m, 2), entry_lo(m, 0));
+    put(m, 0x42000006);                                                       /* tlbwr */
+    put_constant(m, 16, va + (chance(m, 50) ? 0x1000 : 0) + 4 * below(m, 8)); /* s0 */
+}
+
 static void put_tlb(struct making *m)
 {
-    static const uint32_t op[] = {0x42000001, 0x42000002, 0x42000002, 0x42000002,
-                                  0x42000006, 0x42000006, 0x42000006, 0x42000008};
-    uint32_t va = PICK(m, data_windows);
-    put_mtc0(m, 10, va | asid(m));
-    for (unsigned half = 0; half < 2; half++)
-        if (chance(m, 60))
-            put_mtc0(m, 2 + half, entry_lo(m, m->narrow && chance(m, 30)));
-    if (chance(m, 20))
-        put_mtc0(m, 5, page_mask(m));
-    if (chance(m, 50))
-        put_mtc0(m, 0, below(m, LOCK_MIPS_ENTRIES)); /* Index */
-    put(m, PICK(m, op));
-    if (chance(m, 50))
-        put_constant(m, 16, va + (chance(m, 50) ? 0x1000 : 0) + 4 * below(m, 8)); /* s0 */
+    if (chance(m, 60))
+        put_indexed(m);
+    else
+        put_new(m);
+    if (chance(m, 70))
+        put_mtc0(m, 10, ASID);
 }
 
 static void put_linked(struct making *m)
@@ -520,10 +551,23 @@ static void put_linked(struct making *m)
         put(m, 0xe0000000 | b << 21 | t << 16 | at); /* sc */
 }
 
+/* An instruction of the program is replaced, through one of the addresses that its memory has. */
+static void put_patch(struct making *m)
+{
+    static const uint32_t segments[] = {KSEG0, KSEG1};
+    static const uint32_t words[] = {0, 0x24420001, 0x00a62821, 0x8c870000, 0x0000000d};
+    uint32_t offset = 4 * below(m, m->body), frame = LOCK_MIPS_CODE + 4 * m->p->first;
+    put_constant(m, 16, PICK(m, segments) + frame + offset);
+    put_constant(m, 17, chance(m, 90) ? PICK(m, words) : value32(m));
+    put(m, chance(m, 80) ? 0xae110000 : 0xa2110000); /* sw, sb s1,0(s0) */
+}
+
 static void put_something(struct making *m)
 {
     unsigned n = below(m, 100);
-    if (m->kernel && n < 4)
+    if (m->kernel && m->narrow && n >= 96)
+        put_patch(m);
+    else if (m->kernel && n < 4)
         put_control(m);
     else if (m->kernel && n < 9)
         put_tlb(m);
@@ -618,9 +662,11 @@ void lock_mips_print_program(const struct lock_mips_generator *g, const struct l
 {
     fprintf(out,
             "program %" PRIu64
-            ": %s; status %08x fcsr %08x entry_hi %08x lines %04x, %u exceptions%s\n",
-            p->index, lock_mips_model[p->model].name, p->status, p->fcsr, p->entry_hi, p->lines,
-            p->handling.fuel, p->handling.refill ? ", refilled" : "");
+            ": %s; status %08x fcsr %08x entry_hi %08x cause %08x lines %04x, %u exceptions; "
+            "refill %u lo %08x %08x random %u\n",
+            p->index, lock_mips_model[p->model].name, p->status, p->fcsr, p->entry_hi, p->cause,
+            p->lines, p->handling.fuel, p->handling.refill, p->handling.lo[0], p->handling.lo[1],
+            p->random);
     for (unsigned i = 0; i < LOCK_MIPS_ENTRIES; i++)
         fprintf(out, "    tlb %2u %08x mask %08x lo %08x %08x\n", i, p->tlb[i].hi, p->tlb[i].mask,
                 p->tlb[i].lo[0], p->tlb[i].lo[1]);
