@@ -191,7 +191,7 @@ static void make_tlb(struct making *m, uint64_t seed)
 {
     struct random own = m->r;
     m->r.state = lock_mips_mix(seed ^ m->p->index / 4);
-    m->narrow = chance(m, 15);
+    m->narrow = chance(m, 25);
     for (unsigned i = 0; i < LOCK_MIPS_ENTRIES; i++)
         if (i < 2)
             set_code_entry(m, i);
@@ -551,10 +551,23 @@ static void put_linked(struct making *m)
         put(m, 0xe0000000 | b << 21 | t << 16 | at); /* sc */
 }
 
+/* An instruction of the program is replaced, through one of the addresses that its memory has. */
+static void put_patch(struct making *m)
+{
+    static const uint32_t segments[] = {KSEG0, KSEG1};
+    static const uint32_t words[] = {0, 0x24420001, 0x00a62821, 0x8c870000, 0x0000000d};
+    uint32_t offset = 4 * below(m, m->body), frame = LOCK_MIPS_CODE + 4 * m->p->first;
+    put_constant(m, 16, PICK(m, segments) + frame + offset);
+    put_constant(m, 17, chance(m, 90) ? PICK(m, words) : value32(m));
+    put(m, chance(m, 80) ? 0xae110000 : 0xa2110000); /* sw, sb s1,0(s0) */
+}
+
 static void put_something(struct making *m)
 {
     unsigned n = below(m, 100);
-    if (m->kernel && n < 4)
+    if (m->kernel && m->narrow && n >= 96)
+        put_patch(m);
+    else if (m->kernel && n < 4)
         put_control(m);
     else if (m->kernel && n < 9)
         put_tlb(m);

@@ -359,7 +359,7 @@ static unsigned summary(struct lock_mips_random *l)
     printf("%" PRIu64 " passed, %" PRIu64 " failed, %" PRIu64 " without an end, %" PRIu64
            " left out\n",
            t->passed, t->failed, t->endless, t->undefined);
-    return (whole ? missing : 0) + (t->failed > 0) + (t->endless + t->undefined > t->passed / 10);
+    return (whole ? missing : 0) + (t->failed > 0) + (t->endless + t->undefined > t->passed / 5);
 }
 
 /* ---- command line -----------------------------------------------------------------------------
