@@ -278,7 +278,6 @@ static void loading_an_unmasked_flag_makes_it_pending(void **state)
 /* Where the last instruction was is only stored with an exception pending. */
 static void fxsave_round_trip(void **state)
 {
-    unsigned with = 0;
     for (int i = 0; i < 50; i++) {
         struct x86_fx fx;
         power_up(i & 1);
@@ -288,11 +287,14 @@ static void fxsave_round_trip(void **state)
         fx.fdp = 0x9abcdef0;
         fx.fds = 0x2b;
         fx.fop = 0x7a5;
+        if (i & 2) { /* an unmasked Invalid: ES and B */
+            fx.fcw &= ~1u;
+            fx.fsw |= 0x8081;
+        }
         memcpy(mem + OPERAND, &fx, sizeof fx);
         assert_int_equal(RUN(FXRSTOR), NO_FAULT);
         memset(mem + OPERAND, 0x77, sizeof fx);
         assert_int_equal(RUN(FXSAVE), NO_FAULT);
-        with += fx.fsw >> 7 & 1;
         if (!(fx.fsw & 0x80))
             fx.fop = 0, fx.fip = fx.fcs = fx.fdp = fx.fds = 0;
         assert_memory_equal(mem + OPERAND, &fx, 288);
@@ -300,7 +302,6 @@ static void fxsave_round_trip(void **state)
             assert_int_equal(mem[OPERAND + k], 0x77);
         x86_fpu_park(&cpu);
     }
-    assert_in_range(with, 5, 45);
 }
 
 static void fxsave_leaves_sse_alone_without_osfxsr(void **state)
