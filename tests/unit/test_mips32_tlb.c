@@ -382,6 +382,7 @@ static void release_1_has_fewer_registers(void **state)
     /* The timer shows as IP7 alone. */
     mips32_set_lines(m->v, CA_TI, true);
     assert_int_equal(mips32_cp0_read(m->v, 13, 0), CA_IP7);
+    mips32_set_lines(m->v, CA_TI, false);
     assert_int_equal(one(m, SYSCALL), VECTOR(GENERAL));
     rig_free(m);
 }
