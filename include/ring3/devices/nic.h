@@ -12,8 +12,8 @@ struct nic_wiring {
     const char *instance; /* "net0"; kept by reference */
     const struct dev_host *host;
     struct pci_host *pci;
-    unsigned slot;      /* PCI device; function 0 */
-    struct netdev *net; /* outlives the card, which takes its client; NULL: no cable */
+    unsigned slot, function; /* PCI device and its function */
+    struct netdev *net;      /* outlives the card, which takes its client; NULL: no cable */
     uint8_t mac[6];
 };
 
