@@ -6,6 +6,7 @@
 
 const struct board_ops *const boards[] = {
     &pc_board,
+    &mipsvirt_board,
     NULL,
 };
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* Coprocessor 0 (vol. III chapter 9): a row per register says where it is, which bits MTC0 changes,
+ * and what else happens. Registers without a row read as zero and ignore writes: SRSCtl, PageGrain
+ * (no 1 KiB pages), performance counters, watchpoints, EJTAG's, errors of caches.
+ *
+ * A processor of release 1 has no rows of MIPS32_R2. */
+#include "isa/mips32/cp0.h"
+
+#include "isa/mips32/mmu.h"
+
+struct reg {
+    uint8_t number, sel;
+    bool release2;
+    const char *name;
+    uint16_t offset;                                  /* in struct mips32_cp0 */
+    uint32_t mask;                                    /* bits that MTC0 writes */
+    uint32_t (*read)(struct mips32_vcpu *v);          /* NULL: the field */
+    void (*write)(struct mips32_vcpu *v, uint32_t x); /* NULL: the field under the mask */
+};
+
+/* ---- Status ---------------------------------------------------------------------------------- */
+
+static uint32_t status_mask(const struct mips32_model *m)
+{
+    uint32_t mask = ST_IE | ST_EXL | ST_ERL | ST_UM | ST_IM | ST_BEV | ST_CU0;
+    if (m->supervisor)
+        mask |= ST_SM;
+    if (m->fpu)
+        mask |= ST_CU1 | (m->release2 ? ST_FR : 0);
+    return mask;
+}
+
+void mips32_set_status(struct mips32_vcpu *v, uint32_t x)
+{
+    uint32_t changed = v->cp0.status ^ x;
+    v->cp0.status = x;
+    if (changed & ST_ERL)
+        mips32_soft_flush(v); /* it unmaps KUSEG */
+    mips32_update_mode(v);
+    if (changed & ST_IM)
+        mips32_update_interrupts(v);
+}
+
+static void write_status(struct mips32_vcpu *v, uint32_t x)
+{
+    const uint32_t clear_only = ST_TS | ST_SR | ST_NMI, mask = status_mask(v->model);
+    mips32_set_status(v, (x & mask) | (v->cp0.status & x & clear_only));
+}
+
+/* ---- the others with side effects ------------------------------------------------------------ */
+
+static uint32_t read_random(struct mips32_vcpu *v)
+{
+    return mips32_tlb_random(v);
+}
+
+static void write_index(struct mips32_vcpu *v, uint32_t x)
+{
+    uint32_t last = v->model->tlb_entries - 1, bits = 31u - (uint32_t)__builtin_clz(last) + 1;
+    v->cp0.index = (v->cp0.index & 1u << 31) | (x & ((1u << bits) - 1));
+}
+
+static void write_wired(struct mips32_vcpu *v, uint32_t x)
+{
+    uint32_t last = v->model->tlb_entries - 1;
+    v->cp0.wired = (x & 63) < last ? x & 63 : last;
+    v->cp0.random = last;
+}
+
+static void write_page_mask(struct mips32_vcpu *v, uint32_t x)
+{
+    v->cp0.page_mask = mips32_legal_page_mask(x);
+}
+
+static uint32_t read_cause(struct mips32_vcpu *v)
+{
+    mips32_timer_look(v);
+    return mips32_cause(v);
+}
+
+static void write_cause(struct mips32_vcpu *v, uint32_t x)
+{
+    uint32_t mask = CA_IP_SOFT | CA_IV | CA_WP | (v->model->release2 ? CA_DC : 0);
+    uint32_t new = (v->cp0.cause & ~mask) | (x & mask);
+    if ((new ^ v->cp0.cause) & CA_DC)
+        mips32_stop_count(v, new &CA_DC);
+    v->cp0.cause = new;
+    mips32_timer_arm(v);
+    mips32_update_interrupts(v);
+}
+
+static uint32_t read_count(struct mips32_vcpu *v)
+{
+    return mips32_count(v);
+}
+
+static uint32_t read_prid(struct mips32_vcpu *v)
+{
+    return v->model->prid;
+}
+
+static uint32_t read_config(struct mips32_vcpu *v)
+{
+    const struct mips32_model *m = v->model;
+    const uint32_t more = 1u << 31, mmu_tlb = 1u << 7;
+    return more | (uint32_t)m->big_endian << 15 | (uint32_t)m->release2 << 10 | mmu_tlb |
+           v->cp0.config0;
+}
+
+/* Both caches: 4 ways of 128 lines of 32 bytes. A way is no larger than a page, so the guest sees
+ * no aliases. */
+static uint32_t read_config1(struct mips32_vcpu *v)
+{
+    const struct mips32_model *m = v->model;
+    const uint32_t cache = 1u << 6 | 4u << 3 | 3u; /* sets, line, ways */
+    return (uint32_t)m->release2 << 31 | (m->tlb_entries - 1) << 25 | cache << 16 | cache << 7 |
+           m->fpu;
+}
+
+static uint32_t read_config2(struct mips32_vcpu *v)
+{
+    return 1u << 31; /* there is Config3; no other caches */
+}
+
+static uint32_t read_config3(struct mips32_vcpu *v)
+{
+    const uint32_t vectored_interrupts = 1u << 5, user_local = 1u << 13;
+    return vectored_interrupts | user_local;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+#define AT(field) offsetof(struct mips32_cp0, field)
+#define FULL      UINT32_MAX
+/* IntCtl: the timer's and the counters' interrupt are IP7; VS is writable. */
+#define INTCTL_RESET (7u << 29 | 7u << 26)
+#define INTCTL_VS    0x3e0u
+#define EBASE_BITS   0x3ffff000u
+#define HWRENA_BITS  0x2000000fu
+#define CONTEXT_BASE 0xff800000u
+
+/* clang-format off */
+static const struct reg regs[] = {
+    { 0, 0, false, "Index",     AT(index),        0,           NULL,         write_index},
+    { 1, 0, false, "Random",    AT(random),       0,           read_random,  NULL},
+    { 2, 0, false, "EntryLo0",  AT(entry_lo[0]),  LO_MASK,     NULL,         NULL},
+    { 3, 0, false, "EntryLo1",  AT(entry_lo[1]),  LO_MASK,     NULL,         NULL},
+    { 4, 0, false, "Context",   AT(context),      CONTEXT_BASE, NULL,        NULL},
+    { 4, 2, true,  "UserLocal", AT(user_local),   FULL,        NULL,         NULL},
+    { 5, 0, false, "PageMask",  AT(page_mask),    0,           NULL,         write_page_mask},
+    { 6, 0, false, "Wired",     AT(wired),        0,           NULL,         write_wired},
+    { 7, 0, true,  "HWREna",    AT(hwrena),       HWRENA_BITS, NULL,         NULL},
+    { 8, 0, false, "BadVAddr",  AT(bad_vaddr),    0,           NULL,         NULL},
+    { 9, 0, false, "Count",     0,                0,           read_count,   mips32_set_count},
+    {10, 0, false, "EntryHi",   AT(entry_hi),     0,           NULL,         mips32_set_entry_hi},
+    {11, 0, false, "Compare",   AT(compare),      0,           NULL,         mips32_set_compare},
+    {12, 0, false, "Status",    AT(status),       0,           NULL,         write_status},
+    {12, 1, true,  "IntCtl",    AT(int_ctl),      INTCTL_VS,   NULL,         NULL},
+    {13, 0, false, "Cause",     0,                0,           read_cause,   write_cause},
+    {14, 0, false, "EPC",       AT(epc),          FULL,        NULL,         NULL},
+    {15, 0, false, "PRId",      0,                0,           read_prid,    NULL},
+    {15, 1, true,  "EBase",     AT(ebase),        EBASE_BITS,  NULL,         NULL},
+    {16, 0, false, "Config",    AT(config0),      7,           read_config,  NULL},
+    {16, 1, false, "Config1",   0,                0,           read_config1, NULL},
+    {16, 2, true,  "Config2",   0,                0,           read_config2, NULL},
+    {16, 3, true,  "Config3",   0,                0,           read_config3, NULL},
+    {17, 0, false, "LLAddr",    AT(ll_addr),      0,           NULL,         NULL},
+    {28, 0, false, "TagLo",     AT(tag_lo),       FULL,        NULL,         NULL},
+    {29, 0, false, "TagHi",     AT(tag_hi),       FULL,        NULL,         NULL},
+    {30, 0, false, "ErrorEPC",  AT(error_epc),    FULL,        NULL,         NULL},
+    {31, 0, false, "DESAVE",    AT(desave),       FULL,        NULL,         NULL},
+};
+/* clang-format on */
+
+static const struct reg *find(const struct mips32_vcpu *v, unsigned number, unsigned sel)
+{
+    for (size_t i = 0; i < ARRAY_LEN(regs); i++)
+        if (regs[i].number == number && regs[i].sel == sel)
+            return regs[i].release2 && !v->model->release2 ? NULL : &regs[i];
+    return NULL;
+}
+
+static uint32_t *field(struct mips32_vcpu *v, const struct reg *r)
+{
+    return (uint32_t *)(void *)((char *)&v->cp0 + r->offset);
+}
+
+uint32_t mips32_cp0_read(struct mips32_vcpu *v, unsigned number, unsigned sel)
+{
+    const struct reg *r = find(v, number, sel);
+    if (!r)
+        return 0;
+    return r->read ? r->read(v) : *field(v, r);
+}
+
+void mips32_cp0_write(struct mips32_vcpu *v, unsigned number, unsigned sel, uint32_t x)
+{
+    const struct reg *r = find(v, number, sel);
+    if (!r)
+        return;
+    if (r->write)
+        r->write(v, x);
+    else if (r->mask)
+        *field(v, r) = (*field(v, r) & ~r->mask) | (x & r->mask);
+}
+
+/* Vol. III 6.1 and each register's reset state; what is undefined is zero. */
+void mips32_cp0_reset(struct mips32_vcpu *v)
+{
+    v->cp0 = (struct mips32_cp0){
+        .random = v->model->tlb_entries - 1,
+        .status = ST_BEV | ST_ERL,
+        .int_ctl = INTCTL_RESET,
+        .ebase = 0x80000000u | v->base.index,
+        .config0 = 2, /* KSEG0 uncached */
+    };
+}
+
+/* As writes would leave it; what only the processor writes may be anything. */
+void mips32_cp0_restored(struct mips32_vcpu *v)
+{
+    struct mips32_cp0 *c = &v->cp0;
+    uint32_t last = v->model->tlb_entries - 1, status_bits = ST_TS | ST_SR | ST_NMI;
+    c->index &= 1u << 31 | 63u;
+    c->wired = c->wired < last ? c->wired : last;
+    c->random = c->random <= last ? c->random : last;
+    c->entry_lo[0] &= LO_MASK;
+    c->entry_lo[1] &= LO_MASK;
+    c->entry_hi &= HI_VPN2 | HI_ASID;
+    c->page_mask = mips32_legal_page_mask(c->page_mask);
+    c->hwrena &= HWRENA_BITS;
+    c->status &= status_mask(v->model) | status_bits;
+    c->int_ctl = INTCTL_RESET | (c->int_ctl & INTCTL_VS);
+    c->ebase = 0x80000000u | (c->ebase & EBASE_BITS) | v->base.index;
+    c->config0 &= 7;
+    c->cause &= CA_BD | 3u << CA_CE_SHIFT | CA_DC | CA_IV | CA_WP | CA_IP_SOFT | CA_EXC;
+}
