@@ -20,11 +20,11 @@ static void start_chips(struct malta *m)
 {
     static const uint32_t writes[][2] = {
         {GT64120_RESET_BASE + GT_INTERNAL_SPACE, LOW(MALTA_GT_BASE)},
-        {GT(GT_PCI0_MEM0_LOW), LOW(MALTA_PCI_MEM0)},
-        {GT(GT_PCI0_MEM0_HIGH), HIGH(MALTA_PCI_IO)},
         {GT(GT_PCI0_IO_LOW), LOW(MALTA_PCI_IO)},
         {GT(GT_PCI0_IO_HIGH), HIGH(MALTA_PCI_MEM1)},
         {GT(GT_PCI0_IO_REMAP), 0},
+        {GT(GT_PCI0_MEM0_LOW), LOW(MALTA_PCI_MEM0)},
+        {GT(GT_PCI0_MEM0_HIGH), HIGH(MALTA_PCI_IO)},
         {GT(GT_PCI0_MEM1_LOW), LOW(MALTA_PCI_MEM1)},
         {GT(GT_PCI0_MEM1_HIGH), HIGH(MALTA_GT_BASE)},
     };

@@ -48,4 +48,6 @@ struct device *rtl8139c_new(const struct nic_wiring *w,
                             struct err *e);                         /* RTL8139C, without C+ mode */
 struct device *ne2k_new(const struct nic_wiring *w, struct err *e); /* Realtek RTL8029AS */
 
+struct device *pcnet_new(const struct nic_wiring *w, struct err *e); /* AMD Am79C970A */
+
 #endif
