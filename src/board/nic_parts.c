@@ -9,11 +9,8 @@ static const struct model {
     const char *name;
     struct device *(*make)(const struct nic_wiring *w, struct err *e);
 } models[] = {
-    {"e1000", e1000_new},
-    {"rtl8139", rtl8139_new},
-    {"rtl8139c", rtl8139c_new},
-    {"ne2k", ne2k_new},
-    {"pcnet", pcnet_new},
+    {"e1000", e1000_new}, {"rtl8139", rtl8139_new}, {"rtl8139c", rtl8139c_new},
+    {"ne2k", ne2k_new},   {"pcnet", pcnet_new},
 };
 
 int nic_parts_add(struct vm *vm, const char *model, unsigned n, struct nic_wiring w, struct err *e)
