@@ -8,7 +8,7 @@
  * pins, which are few, so devices of a kind share one.
  *
  * Left out: PCI, a screen, floppies and CD-ROM drives, media that are changed, a power button,
- * big-endian kernels, snapshots. */
+ * big-endian kernels. */
 #include "board/mipsvirt_tree.h"
 
 #include <errno.h>

@@ -464,5 +464,7 @@ int snapshot_restore(struct snapshot *s, struct vm *vm, struct err *e)
     vm_pause(vm);
     int r = load_all(s, vm, e);
     vm_resume(vm);
+    if (r == 0)
+        vm->config.restoring = false; /* a guest that resets boots as it did the first time */
     return r;
 }

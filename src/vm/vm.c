@@ -39,7 +39,7 @@ static int attach_any(struct vm *vm, struct err *e)
         if (r < 0 && i == 0)
             why = *e;
     }
-    if (r == 0 && why.errnum)
+    if (r == 0 && why.errnum && vm->vcpu->isa->translator) /* else nothing is missed */
         log_line(&vm->log, LOG_INFO, "engine-fallback",
                  "engine %s runs this guest, not %s, which would be several times faster: %s",
                  vm->config.engine->name, engines[0]->name, why.text);

@@ -243,6 +243,40 @@ def console():
         guest.wait_exit(0)
 
 
+def snapshot():
+    """A shell goes on from a snapshot, with its variables, its disk and the right time; when it
+    resets the machine, that boots anew."""
+    with tempfile.TemporaryDirectory(prefix='ring3-mips.') as folder:
+        os.mkdir(folder + '/tree')
+        image = harness.ext4_image(folder + '/disk.img', folder + '/tree')
+        initrd = harness.initramfs(folder + '/initramfs.gz', modules=DISK, arch='mipsel')
+        file = folder + '/x.snap'
+        with Guest(['--control', folder + '/c', '--disk', image + ',snapshot'], tty=True,
+                   start=['--initrd', initrd, '--append', APPEND,
+                          harness.guest_files('mipsel') + '/vmlinuz']) as guest:
+            guest.wait_for(PROMPT)
+            guest.type('x=17; mkdir /disk; mount /dev/vda /disk; echo $x >/disk/x; echo ready$x\r')
+            guest.wait_for('ready17')
+            subprocess.run([RING3, 'snapshot', folder + '/c', file], check=True,
+                           stdout=subprocess.DEVNULL)
+            guest.type('echo on$x\r')
+            guest.wait_for('on17')
+            guest.signal()
+            guest.wait_exit(125)
+        with harness.Guest(RING3, options=['--engine', ENGINE, '--reboot'], restore=file,
+                           tty=True) as guest:
+            guest.type('echo $((x + 1)) $(cat /disk/x)\r')
+            guest.wait_for(r'\n18 17\n')
+            guest.type('date +now=%s\r')
+            now = int(guest.wait_for(r'\nnow=(\d+)').group(1))
+            expect(abs(now - time.time()) < 5, f'{now}, but it is {time.time():.0f}')
+            guest.type('umount /disk; reboot -f\r')
+            guest.wait_for(r'ring3: init running')
+            guest.wait_for(PROMPT)
+            guest.type('exit\r')
+            guest.wait_exit(0)
+
+
 def load():
     """A load of a thousand short processes gives the checksums that the same busybox, made for i386,
     gives on the host."""
@@ -268,6 +302,44 @@ def idle():
         expect(share < 0.08, f'an idle guest uses {share:.1%} of a processor')
         guest.type('exit\r')
         guest.wait_exit(0)
+
+
+def bare_kernel(path, *program):
+    """An ELF file of these instructions, linked to KSEG0."""
+    code = b''.join(struct.pack('<I', word) for word in program)
+    header = struct.pack('<4sBBBx8xHHIIIIIHHHHHH', b'\x7fELF', 1, 1, 1, 2, 8, 1, 0x80100000, 52, 0,
+                         0x70001000, 52, 32, 1, 0, 0, 0)
+    segment = struct.pack('<8I', 1, 84, 0x80100000, 0x80100000, len(code), len(code), 7, 4)
+    with open(path, 'wb') as f:
+        f.write(header + segment + code)
+    return path
+
+
+def bare():
+    """What a kernel finds at its start, and each way in which it can end the machine, without Linux:
+    a0 is -2, a1 a device tree, com1 and the system controller are where they should be."""
+    lui_t0_com1, lui_t1_syscon, ori_t1_syscon = 0x3c08bf00, 0x3c09bf00, 0x35291000
+
+    def syscon(value):
+        return [lui_t1_syscon, ori_t1_syscon, 0x3c0a0000 | value >> 16, 0x354a0000 | value & 0xffff,
+                0xad2a0000, 0x1000ffff, 0]  # sw t2,0(t1); b .; nop
+
+    look = [0x8cab0000,              # lw t3,0(a1)
+            0x3c0cedfe, 0x358c0dd0,  # t4 = the magic number, as bytes lie in memory
+            0x156c0008, 0x240dfffe,  # bne t3,t4,+8; li t5,-2
+            0x148d0006, 0x2402004f,  # bne a0,t5,+6; li v0,'O'
+            lui_t0_com1, 0xa1020000, # sb v0,0(t0)
+            0x2402004b, 0xa1020000,  # 'K'
+            0]
+    wait = [0x40806000, 0xc0, 0x42000020, 0x1000fffe, 0]  # mtc0 $0,status; ehb; wait; b -2
+    with tempfile.TemporaryDirectory(prefix='ring3-mips.') as folder:
+        for name, program, code in (('exit', [*look, *syscon(42 << 16 | 0x3333)], 42),
+                                    ('off', [*look, *syscon(0x5555)], 0),
+                                    ('reset', [*look, *syscon(0x7777)], 122),
+                                    ('halt', [*look, *wait], 0)):
+            with Guest(start=[bare_kernel(os.path.join(folder, name), *program)]) as guest:
+                guest.wait_exit(code, 30)
+                expect(guest.output == 'OK', f'{name}: the kernel said {guest.output!r}')
 
 
 def refusals():
@@ -314,12 +386,13 @@ def refusals():
                                   universal_newlines=True)
             said = done.stdout.splitlines()
             expect(done.returncode == 125, f'{arguments}: code {done.returncode}: {said}')
-            expect(len(said) == 1 and re.search(pattern, said[0]), f'{arguments}: {said}')
+            told = [line for line in said if not line.startswith('ring3: info ')]
+            expect(len(told) == 1 and re.search(pattern, told[0]), f'{arguments}: {said}')
 
 
 CASES = {f.__name__: f for f in (first_lines, session_64m, session_256m, session_1g, interactive,
-                                 reboot, date, disk, disk_legacy, network, devices, console, load,
-                                 idle, refusals)}
+                                 reboot, date, disk, disk_legacy, network, devices, console, snapshot,
+                                 load, idle, bare, refusals)}
 
 
 def main():

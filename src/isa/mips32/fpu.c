@@ -6,7 +6,8 @@
  * instruction between loading and reading MXCSR; its exception flags are the guest's. NaNs never
  * reach it: MIPS of this age has the quiet bit inverted and other rules (vol. I 5.5.2, 5.8):
  * a signalling operand is Invalid and gives the default NaN; else the first quiet operand is the
- * result. Conversions to integers that are Invalid give the greatest integer.
+ * result (or the default NaN: IEEE 754-1985 6.2 only recommends it, and models differ). Conversions
+ * to integers that are Invalid give the greatest integer.
  *
  * Denormal numbers are handled exactly, as on the 24Kf; "unimplemented operation" is never raised.
  * Underflow is tiny and inexact, also where its trap is enabled. ABS and NEG are arithmetic: quiet
@@ -165,13 +166,14 @@ HOST_FROM_INT(host_from64, double, "cvtsi2sdq")
     }                                                                                              \
     static const uint##bits##_t default_nan##bits = (fallback);                                    \
     /* The result when an operand is a NaN. */                                                     \
-    static uint##bits##_t nan_of##bits(uint##bits##_t a, uint##bits##_t b, uint32_t *raised)       \
+    static uint##bits##_t nan_of##bits(const struct mips32_vcpu *v, uint##bits##_t a,              \
+                                       uint##bits##_t b, uint32_t *raised)                         \
     {                                                                                              \
         if (is_signalling##bits(a) || is_signalling##bits(b)) {                                    \
             *raised |= FP_INVALID;                                                                 \
             return default_nan##bits;                                                              \
         }                                                                                          \
-        return is_nan##bits(a) ? a : b;                                                            \
+        return v->model->default_nan ? default_nan##bits : is_nan##bits(a) ? a : b;                \
     }                                                                                              \
     /* The host's own NaN becomes the guest's. */                                                  \
     static inline uint##bits##_t result##bits(type f)                                              \
@@ -190,7 +192,7 @@ FORMAT(64, double, UINT64_C(0x7ff0000000000000), UINT64_C(0x0008000000000000),
                                      uint32_t *raised)                                             \
     {                                                                                              \
         if (unlikely(is_nan##bits(a) || is_nan##bits(b)))                                          \
-            return nan_of##bits(a, b, raised);                                                     \
+            return nan_of##bits(v, a, b, raised);                                                  \
         return result##bits(                                                                       \
             host_##name##bits(value##bits(a), value##bits(b), v->host_csr, raised));               \
     }
@@ -202,7 +204,7 @@ FORMAT(64, double, UINT64_C(0x7ff0000000000000), UINT64_C(0x0008000000000000),
     static uint##bits##_t sqrt##bits(struct mips32_vcpu *v, uint##bits##_t a, uint32_t *raised)    \
     {                                                                                              \
         if (unlikely(is_nan##bits(a)))                                                             \
-            return nan_of##bits(a, a, raised);                                                     \
+            return nan_of##bits(v, a, a, raised);                                                  \
         return result##bits(host_sqrt##bits(0, value##bits(a), v->host_csr, raised));              \
     }                                                                                              \
     static uint##bits##_t recip##bits(struct mips32_vcpu *v, uint##bits##_t a, uint32_t *raised)   \
@@ -215,11 +217,11 @@ FORMAT(64, double, UINT64_C(0x7ff0000000000000), UINT64_C(0x0008000000000000),
     }                                                                                              \
     static uint##bits##_t abs##bits(struct mips32_vcpu *v, uint##bits##_t a, uint32_t *raised)     \
     {                                                                                              \
-        return is_nan##bits(a) ? nan_of##bits(a, a, raised) : a & (UINT##bits##_MAX >> 1);         \
+        return is_nan##bits(a) ? nan_of##bits(v, a, a, raised) : a & (UINT##bits##_MAX >> 1);      \
     }                                                                                              \
     static uint##bits##_t neg##bits(struct mips32_vcpu *v, uint##bits##_t a, uint32_t *raised)     \
     {                                                                                              \
-        return is_nan##bits(a) ? nan_of##bits(a, a, raised) : a ^ ~(UINT##bits##_MAX >> 1);        \
+        return is_nan##bits(a) ? nan_of##bits(v, a, a, raised) : a ^ ~(UINT##bits##_MAX >> 1);     \
     }
 ARITHMETIC(32)
 ARITHMETIC(64)
@@ -308,7 +310,7 @@ MIPS32_HANDLER(op_cvt_s_d)
     uint32_t raised = 0, x;
     uint64_t a = mips32_get_d(v, in->rd);
     if (unlikely(is_nan64(a))) { /* the payload keeps its upper part, if that is a NaN's */
-        a = nan_of64(a, a, &raised);
+        a = nan_of64(v, a, a, &raised);
         x = (uint32_t)(a >> 32 & 0x80000000u) | 0x7f800000u | (uint32_t)(a >> 29 & 0x7fffffu);
         x = is_nan32(x) ? x : default_nan32;
     } else {
@@ -326,7 +328,9 @@ MIPS32_HANDLER(op_cvt_d_s)
     if (unlikely(is_signalling32(a))) {
         raised = FP_INVALID;
         x = default_nan64;
-    } else if (unlikely(is_nan32(a)))
+    } else if (unlikely(is_nan32(a) && v->model->default_nan))
+        x = default_nan64;
+    else if (unlikely(is_nan32(a)))
         x = (uint64_t)(a >> 31) << 63 | UINT64_C(0x7ff) << 52 | (uint64_t)(a & 0x7fffffu) << 29;
     else
         x = result64(host_widen(0, value32(a), v->host_csr, &raised));

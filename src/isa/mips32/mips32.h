@@ -17,6 +17,7 @@ struct mips32_model {
     bool supervisor;      /* has supervisor mode and the segment KSSEG */
     bool release2;        /* MIPS32 release 2; else release 1 */
     bool fpu;             /* has coprocessor 1 */
+    bool default_nan;     /* its result for a NaN operand is the default NaN, not the operand */
     uint64_t count_hz;    /* rate of CP0 Count, half of the processor's clock */
 };
 extern const struct mips32_model mips32_24kf; /* little-endian, release 2, FPU */
