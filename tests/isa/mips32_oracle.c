@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Random MIPS32 instructions on the interpreter against what QEMU's user mode made of them.
  *
- *     mips32_oracle [-v] FR FILE
+ *     mips32_oracle [-v] KIND FILE
  *
- * FILE is one that mips32/record.py wrote; its layout of a state and its start values are repeated
- * here. FR is Status.FR, 0 or 1. With -v the state after each block that differs is printed, in the
+ * FILE is one that mips32/record.py wrote for that KIND; its layout of a state and its start values
+ * are repeated here. With -v the state after each block that differs is printed, in the
  * form of `record.py --show`. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -154,12 +154,13 @@ int main(int argc, char **argv)
     bool loud = argc > 1 && strcmp(argv[1], "-v") == 0;
     if (argc != 3 + loud)
         return 2;
-    bool fr = strcmp(argv[1 + loud], "1") == 0;
+    bool fr = strcmp(argv[1 + loud], "float64") == 0;
     FILE *f = fopen(argv[2 + loud], "r");
     if (!f)
         return 2;
     struct mips32_model model = mips32_24kf;
     model.default_nan = true; /* as QEMU's 24Kf */
+    model.big_endian = strcmp(argv[1 + loud], "memory-be") == 0;
     struct mips32_rig *m = rig_new(&model);
     mips32_set_status(m->v, m->v->cp0.status | ST_CU1 | (fr ? ST_FR : 0));
     char text[256];

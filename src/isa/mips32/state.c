@@ -55,6 +55,7 @@ void mips32_restored(struct vcpu *base)
     v->gpr[0] = 0;
     v->cur = NULL;
     v->in_slot = false;
+    v->retired &= UINT64_MAX >> 2; /* slices are added to it */
     v->counted = v->retired;
     mips32_cp0_restored(v);
     mips32_fpu_restored(v);

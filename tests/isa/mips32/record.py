@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Record what QEMU's user mode makes of random MIPS32 instructions, for mips32_oracle.c.
 
-    record.py integer|memory|float|float64 COUNT [SEED] > FILE
-    record.py --show integer|memory|float|float64 NUMBER [SEED]
+    record.py KIND COUNT [SEED] > FILE
+    record.py --show KIND NUMBER [SEED]
 
-Needs qemu-mipsel (package qemu-user) and mipsel-linux-gnu-gcc. A block is a few random instructions
+KIND is integer, memory, float, float64 (64-bit FPU registers), or memory-be (big-endian). Needs
+qemu-mipsel and qemu-mips (package qemu-user) and mipsel-linux-gnu-gcc. A block is a few random instructions
 that start from registers filled by start_values(), which mips32_oracle.c has in C. Registers k0 and k1 are
 the harness's; nothing in a block depends on addresses. A line of the file:
 
@@ -169,7 +170,7 @@ def branch(r, left):
 
 def block(kind, seed):
     r = random.Random(f'{kind} {seed}')
-    make = {'integer': integer, 'memory': memory, 'float': lambda r: floating(r, False),
+    make = {'integer': integer, 'memory': memory, 'memory-be': memory, 'float': lambda r: floating(r, False),
             'float64': lambda r: floating(r, True)}[kind]
     words = []
     while len(words) < WORDS:
@@ -218,12 +219,16 @@ def run(kind, blocks):
         source, program = folder + '/blocks.S', folder + '/blocks'
         with open(source, 'w', encoding='ascii') as f:
             f.write(assembly(kind, blocks))
-        subprocess.run(['mipsel-linux-gnu-gcc', '-mips32r2', '-nostdlib', '-static', '-mno-abicalls',
+        big = kind == 'memory-be'
+        subprocess.run(['mipsel-linux-gnu-gcc', '-EB' if big else '-EL', '-mips32r2', '-nostdlib', '-static', '-mno-abicalls',
                         '-fno-pic', '-mfp64' if kind == 'float64' else '-mfp32', source, '-o', program], check=True)
-        done = subprocess.run(['qemu-mipsel', '-cpu', '24Kf', program], check=True,
-                              stdout=subprocess.PIPE)
+        done = subprocess.run(['qemu-mips' if big else 'qemu-mipsel', '-cpu', '24Kf', program],
+                              check=True, stdout=subprocess.PIPE)
     assert len(done.stdout) == SIZE * len(blocks), 'a block did not run to its end'
-    return [done.stdout[i * SIZE:(i + 1) * SIZE] for i in range(len(blocks))]
+    # States are compared as words, which are the same in both byte orders.
+    words = struct.unpack(f'{">" if big else "<"}{len(done.stdout) // 4}I', done.stdout)
+    states = struct.pack(f'<{len(words)}I', *words)
+    return [states[i * SIZE:(i + 1) * SIZE] for i in range(len(blocks))]
 
 
 def digest(state):
