@@ -309,7 +309,7 @@ def snapshot():
             guest.wait_for(r'\n18 17\n')
             guest.type('echo y >/disk/y; sync; ping -c 2 10.0.2.2; date +now=%s\r')
             guest.wait_for('2 packets received')
-            now = int(guest.wait_for(r'\nnow=(\d+)').group(1))
+            now = int(guest.wait_for(r'\nnow=(\d+)\n').group(1))
             expect(abs(now - time.time()) < 5, f'{now}, but it is {time.time():.0f}')
             guest.type('umount /disk; reboot -f\r')
             guest.wait_for(r'ring3: init running')
