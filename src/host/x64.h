@@ -35,6 +35,24 @@ struct x64 {
     uint8_t *at; /* next byte */
 };
 
+/* Conditions of jcc, setcc and cmovcc: the low four bits of their opcodes. */
+enum x64_cc {
+    X64_CC_O = 0x0,
+    X64_CC_B = 0x2,
+    X64_CC_AE = 0x3,
+    X64_CC_E = 0x4,
+    X64_CC_NE = 0x5,
+    X64_CC_BE = 0x6,
+    X64_CC_A = 0x7,
+    X64_CC_S = 0x8,
+    X64_CC_NS = 0x9,
+    X64_CC_P = 0xa,
+    X64_CC_L = 0xc,
+    X64_CC_GE = 0xd,
+    X64_CC_LE = 0xe,
+    X64_CC_G = 0xf,
+};
+
 /* A memory operand: [base + (index << shift) + disp], by GS if `gs`; `addr32` cuts the address to
  * 32 bits before the segment base is added. */
 struct x64_mem {

@@ -60,8 +60,11 @@ static void load_state(struct mips32_rig *m, const uint32_t *state, bool fr)
     for (unsigned r = 0; r < 32; r++) {
         if (!harness_register(r))
             v->gpr[r] = state[r];
-        v->fpr[r] = fr ? state[FPR / 4 + 2 * r] | (uint64_t)state[FPR / 4 + 2 * r + 1] << 32
-                       : state[FPR / 4 + 2 * r];
+        const uint32_t *f = &state[FPR / 4 + 2 * r];
+        if (fr)
+            mips32_set_d(v, r, f[0] | (uint64_t)f[1] << 32);
+        else
+            mips32_set_s(v, r, f[0]);
     }
     v->gpr[26] = DATA;
     v->hi = state[HI / 4];
@@ -77,9 +80,9 @@ static void store_state(struct mips32_rig *m, uint32_t *state, bool fr)
     for (unsigned r = 0; r < 32; r++) {
         if (!harness_register(r))
             state[r] = v->gpr[r];
-        state[FPR / 4 + 2 * r] = (uint32_t)v->fpr[r];
+        state[FPR / 4 + 2 * r] = mips32_get_s(v, r);
         if (fr)
-            state[FPR / 4 + 2 * r + 1] = (uint32_t)(v->fpr[r] >> 32);
+            state[FPR / 4 + 2 * r + 1] = (uint32_t)(mips32_get_d(v, r) >> 32);
     }
     state[HI / 4] = v->hi;
     state[LO / 4] = v->lo;

@@ -196,7 +196,8 @@ static inline void set_tlb(struct mips32_rig *m, unsigned index, uint32_t hi, ui
     mips32_cp0_write(m->v, 5, 0, page_mask);
     mips32_cp0_write(m->v, 2, 0, lo0);
     mips32_cp0_write(m->v, 3, 0, lo1);
-    mips32_tlb_write(m->v, index);
+    mips32_cp0_write(m->v, 0, 0, index);
+    mips32_tlb_write_indexed(m->v);
     mips32_cp0_write(m->v, 10, 0, old);
 }
 /* EntryLo of a physical address. */

@@ -345,6 +345,7 @@ static void debugger_registers(void **state)
     struct mips32_rig *m = rig_new(&mips32_24kf);
     const struct isa_debug *d = mips32_ops.debug;
     struct vcpu *v = &m->v->base;
+    mips32_set_status(m->v, m->v->cp0.status | ST_FR); /* FPRs of 64 bits */
     for (unsigned n = 0; n < d->registers; n++) {
         uint8_t bytes[DEBUG_REGISTER_BYTES] = {0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0};
         uint8_t back[DEBUG_REGISTER_BYTES] = {0};
@@ -358,6 +359,13 @@ static void debugger_registers(void **state)
     assert_int_equal(d->size(d->registers), 0);
     assert_int_equal(m->v->gpr[0], 0);
     assert_int_equal(m->v->pc, 0x78563412);
+    /* Of 32 bits, two of them in one double. */
+    uint8_t f3[8] = {1, 2, 3, 4, 0xff}, back[8];
+    mips32_set_status(m->v, m->v->cp0.status & ~ST_FR);
+    assert_true(d->write(v, 38 + 3, f3));
+    d->read(v, 38 + 3, back);
+    assert_memory_equal(back, ((uint8_t[8]){1, 2, 3, 4}), 8);
+    assert_int_equal(mips32_get_d(m->v, 2) >> 32, 0x04030201);
     gpa_t gpa;
     assert_true(d->translate(v, 0xa0001234, &gpa));
     assert_int_equal(gpa, 0x1234);

@@ -204,6 +204,17 @@ void mips32_cp0_write(struct mips32_vcpu *v, unsigned number, unsigned sel, uint
         *field(v, r) = (*field(v, r) & ~r->mask) | (x & r->mask);
 }
 
+bool mips32_cp0_field(const struct mips32_vcpu *v, unsigned number, unsigned sel, bool write,
+                      uint16_t *offset, uint32_t *mask)
+{
+    const struct reg *r = find(v, number, sel);
+    if (!r || (write ? r->write != NULL : r->read != NULL))
+        return false;
+    *offset = r->offset;
+    *mask = r->mask;
+    return true;
+}
+
 /* Vol. III 6.1 and each register's reset state; what is undefined is zero. */
 void mips32_cp0_reset(struct mips32_vcpu *v)
 {

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 
+#include "isa/mips32/gen.h"
 #include "isa/mips32/mips32.h"
 #include "ring3/debug.h"
 
@@ -74,6 +75,12 @@ enum mips32_exception {
 #define PAGEMASK_BITS  0x1fffe000u
 #define PAGEMASK_FIXED 0x1fffu /* what every PageMask does not compare */
 
+/* Segments of virtual memory (vol. III 4.2). */
+#define KSEG0 0x80000000u
+#define KSEG1 0xa0000000u
+#define KSEG2 0xc0000000u /* KSSEG while there is supervisor mode */
+#define KSEG3 0xe0000000u
+
 enum mips32_mode { MIPS32_KERNEL, MIPS32_SUPERVISOR, MIPS32_USER, MIPS32_MODES };
 
 #define MIPS32_TLB_MAX 64u
@@ -82,6 +89,20 @@ struct mips32_tlb_entry {
     uint32_t mask; /* as PageMask */
     uint32_t lo[2];
     uint32_t global; /* 0 or 1 */
+};
+
+/* TLB entries that were displaced and still serve: tlb.c. Invalid ones are free places. */
+#define MIPS32_VICTIMS 1024u
+struct mips32_victims {
+    unsigned live;
+    struct mips32_tlb_entry entry[MIPS32_VICTIMS];
+};
+
+/* Pages of the current ASID alone that something was derived for, at most once in a row: mmu.c. */
+#define MIPS32_ASID_PAGES 256u
+struct mips32_asid_pages {
+    unsigned count; /* may be one more than there is room for: then there were more */
+    uint32_t va[MIPS32_ASID_PAGES];
 };
 
 struct mips32_code_page;
@@ -176,8 +197,7 @@ struct mips32_vcpu {
     uint64_t counted;    /* how many of them are in base.stats.instructions */
     uint64_t budget_end; /* interpret() returns when retired reaches it */
 
-    /* Coprocessor 1. With Status.FR clear, a double is in the low halves of an even register and
-     * the odd one after it. */
+    /* Coprocessor 1: fpu.h. */
     uint64_t fpr[32];
     uint32_t fcsr;
     uint32_t host_csr; /* MXCSR for FCSR's rounding and flushing */
@@ -188,6 +208,8 @@ struct mips32_vcpu {
     _Atomic uint32_t line_im; /* Status.IM, for who raises a line; written by the vCPU thread */
     struct mips32_timer timer;
     struct mips32_tlb_entry tlb[MIPS32_TLB_MAX];
+    struct mips32_victims victims;
+    struct mips32_asid_pages asid_pages;
     const struct mips32_model *model;
 
     /* Leaving a handler in the middle. */
@@ -195,6 +217,7 @@ struct mips32_vcpu {
     struct mips32_fault fault; /* valid for MIPS32_UNWIND_FAULT */
     struct vm_exit exit;       /* valid for MIPS32_UNWIND_EXIT */
 
+    struct mips32_gen gen;
     struct mips32_decoder *decoder;
     struct mips32_icache *icache;
     struct wp_watcher watcher;

@@ -197,10 +197,24 @@ static uint32_t read32(const struct mips32_vcpu *v, unsigned n)
     }
 }
 
+/* 64 bits wide; with Status.FR clear each shows its 32. */
+static uint64_t read_fpr(const struct mips32_vcpu *v, unsigned n)
+{
+    return v->cp0.status & ST_FR ? v->fpr[n] : mips32_get_s(v, n);
+}
+
+static void write_fpr(struct mips32_vcpu *v, unsigned n, uint64_t x)
+{
+    if (v->cp0.status & ST_FR)
+        v->fpr[n] = x;
+    else
+        mips32_set_s(v, n, (uint32_t)x);
+}
+
 static void reg_read(struct vcpu *base, unsigned n, uint8_t *bytes)
 {
     const struct mips32_vcpu *v = mips32_of(base);
-    uint64_t x = is_fpr(n) ? v->fpr[n - R_F0] : read32(v, n);
+    uint64_t x = is_fpr(n) ? read_fpr(v, n - R_F0) : read32(v, n);
     if (v->big_endian)
         x = __builtin_bswap64(x) >> (64 - 8 * reg_size(n));
     memcpy(bytes, &x, reg_size(n));
@@ -242,7 +256,7 @@ static bool reg_write(struct vcpu *base, unsigned n, const uint8_t *bytes)
         x = __builtin_bswap64(x) >> (64 - 8 * reg_size(n));
     if (!is_fpr(n))
         return write32(v, n, (uint32_t)x);
-    v->fpr[n - R_F0] = x;
+    write_fpr(v, n - R_F0, x);
     return true;
 }
 

@@ -75,6 +75,16 @@ const struct mips32_op *mips32_row(const struct mips32_decoder *d, unsigned row)
     return row < d->rows ? d->order[row] : NULL;
 }
 
+const char *mips32_row_name(unsigned row)
+{
+    for (unsigned major = 0; major < MAJORS; major++)
+        for (size_t s = 0; s < ARRAY_LEN(subjects); s++)
+            for (size_t i = 0; i < subjects[s]->count; i++)
+                if (subjects[s]->ops[i].match >> 26 == major && !row--)
+                    return subjects[s]->ops[i].name;
+    return "(reserved)";
+}
+
 static unsigned find_row(const struct mips32_decoder *d, uint32_t word)
 {
     unsigned major = word >> 26;
@@ -149,7 +159,12 @@ static int32_t immediate(uint32_t word, char operand)
 
 void mips32_decode(const struct mips32_decoder *d, uint32_t word, struct mips32_insn *in)
 {
-    unsigned row = find_row(d, word);
+    mips32_decode_as(d, find_row(d, word), word, in);
+}
+
+void mips32_decode_as(const struct mips32_decoder *d, unsigned row, uint32_t word,
+                      struct mips32_insn *in)
+{
     in->word = word;
     in->imm = 0;
     in->rs = (uint8_t)field(word, 21);

@@ -25,7 +25,7 @@ static void log_exception(struct mips32_vcpu *v, uint32_t pc)
         .cause = v->cp0.cause,
         .status = v->cp0.status,
     };
-    if (unlikely(v->base.trace & TRACE_EXCEPTIONS))
+    if (unlikely(v->base.trace & TRACE_EXCEPTIONS) && v->cp0.cause & CA_EXC) /* no interrupts */
         log_line(v->base.log, LOG_INFO, "trace-exception",
                  "code %u at %08x badvaddr %08x cause %08x status %08x",
                  v->cp0.cause >> CA_EXC_SHIFT & 31, pc, v->cp0.bad_vaddr, v->cp0.cause,

@@ -29,31 +29,37 @@ static inline uint32_t mips32_fcc(unsigned n)
     return 1u << (n ? 24 + n : 23);
 }
 
-/* ---- registers: 32 bits in the low half; 64 bits as Status.FR says --------------------------- */
+/* ---- registers ------------------------------------------------------------------------------
+ * With Status.FR set fpr[n] is register n, a single its low half. With FR clear a double is an even
+ * register and the odd one behind it as its high half: both singles lie in fpr[n & ~1]; an odd n,
+ * which is not defined for doubles, names the pair that it is in. What changes of FR do to contents
+ * is not defined (vol. III 9.22). */
 
+static inline unsigned mips32_fpr_shift(const struct mips32_vcpu *v, unsigned n)
+{
+    return v->cp0.status & ST_FR ? 0 : (n & 1) * 32;
+}
+static inline unsigned mips32_fpr_index(const struct mips32_vcpu *v, unsigned n)
+{
+    return v->cp0.status & ST_FR ? n : n & ~1u;
+}
 static inline uint32_t mips32_get_s(const struct mips32_vcpu *v, unsigned n)
 {
-    return (uint32_t)v->fpr[n];
+    return (uint32_t)(v->fpr[mips32_fpr_index(v, n)] >> mips32_fpr_shift(v, n));
 }
 static inline void mips32_set_s(struct mips32_vcpu *v, unsigned n, uint32_t x)
 {
-    v->fpr[n] = (v->fpr[n] & ~(uint64_t)UINT32_MAX) | x;
+    uint64_t *to = &v->fpr[mips32_fpr_index(v, n)];
+    unsigned shift = mips32_fpr_shift(v, n);
+    *to = (*to & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)x << shift;
 }
-/* With FR clear, an odd n, which is not defined, names the pair that it is in. */
 static inline uint64_t mips32_get_d(const struct mips32_vcpu *v, unsigned n)
 {
-    if (v->cp0.status & ST_FR)
-        return v->fpr[n];
-    return (uint64_t)(uint32_t)v->fpr[n | 1] << 32 | (uint32_t)v->fpr[n & ~1u];
+    return v->fpr[mips32_fpr_index(v, n)];
 }
 static inline void mips32_set_d(struct mips32_vcpu *v, unsigned n, uint64_t x)
 {
-    if (v->cp0.status & ST_FR) {
-        v->fpr[n] = x;
-        return;
-    }
-    mips32_set_s(v, n & ~1u, (uint32_t)x);
-    mips32_set_s(v, n | 1, (uint32_t)(x >> 32));
+    v->fpr[mips32_fpr_index(v, n)] = x;
 }
 
 #endif

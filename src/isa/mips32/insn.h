@@ -73,9 +73,14 @@ struct mips32_decoder *mips32_decoder_new(const struct mips32_model *m, struct e
 void mips32_decoder_free(struct mips32_decoder *d);
 /* Fill all but slot. What has no row raises a reserved-instruction exception when it runs. */
 void mips32_decode(const struct mips32_decoder *d, uint32_t word, struct mips32_insn *in);
+/* The same when the row is known. */
+void mips32_decode_as(const struct mips32_decoder *d, unsigned row, uint32_t word,
+                      struct mips32_insn *in);
 #define MIPS32_NO_ROW UINT16_MAX
 const struct mips32_op *mips32_row(const struct mips32_decoder *d, unsigned row); /* or NULL */
 size_t mips32_rows(const struct mips32_decoder *d);
+/* Its name, for statistics; rows are numbered alike in all decoders. */
+const char *mips32_row_name(unsigned row);
 /* The instruction at pc in assembler notation. */
 void mips32_disassemble(const struct mips32_decoder *d, uint32_t pc, uint32_t word, char *text,
                         size_t size);

@@ -8,10 +8,8 @@
 #include "isa/mips32/mmu.h"
 
 #include "isa/mips32/debugger.h"
+#include "isa/mips32/views.h"
 
-#define KSEG0         0x80000000u
-#define KSEG2         0xc0000000u /* KSSEG while there is supervisor mode */
-#define KSEG3         0xe0000000u
 #define UNMAPPED_MASK 0x1fffffffu
 
 /* ---- translation ----------------------------------------------------------------------------- */
@@ -33,17 +31,21 @@ struct mips32_translation mips32_translate(const struct mips32_vcpu *v, uint32_t
     if (va < KSEG0 && (v->cp0.status & ST_ERL))
         return (struct mips32_translation){MIPS32_MAPPED, va, true};
     int i = mips32_tlb_find(v, va, v->cp0.entry_hi & HI_ASID);
-    if (i < 0)
+    const struct mips32_tlb_entry *t =
+        i >= 0 ? &v->tlb[i] : mips32_tlb_victim(v, va, v->cp0.entry_hi & HI_ASID);
+    if (!t)
         return (struct mips32_translation){.result = MIPS32_NO_ENTRY};
-    const struct mips32_tlb_entry *t = &v->tlb[i];
     uint32_t within = (t->mask | PAGEMASK_FIXED) >> 1; /* of one page of the two */
     uint32_t lo = t->lo[va & (within + 1) ? 1 : 0];
+    if (i < 0 && (!(lo & LO_V) || (a == MIPS32_WRITE && !(lo & LO_D))))
+        return (struct mips32_translation){.result = MIPS32_NO_ENTRY}; /* of victims */
     if (!(lo & LO_V))
         return (struct mips32_translation){.result = MIPS32_INVALID};
     if (a == MIPS32_WRITE && !(lo & LO_D))
         return (struct mips32_translation){.result = MIPS32_CLEAN};
     uint32_t frame = lo << 6 & (uint32_t)PAGE_MASK;
-    return (struct mips32_translation){MIPS32_MAPPED, (frame & ~within) | (va & within), lo & LO_D};
+    return (struct mips32_translation){MIPS32_MAPPED, (frame & ~within) | (va & within), lo & LO_D,
+                                       !t->global};
 }
 
 static _Noreturn void fault(struct mips32_vcpu *v, uint32_t va, enum mips32_access a,
@@ -88,6 +90,7 @@ void mips32_soft_flush(struct mips32_vcpu *v)
     for (unsigned m = 0; m < MIPS32_MODES; m++)
         for (unsigned i = 0; i < MIPS32_SOFT_SIZE; i++)
             drop(&v->soft_sets[m][i]);
+    mips32_views_drop_all(v);
 }
 
 static void drop_page(struct mips32_vcpu *v, uint32_t va)
@@ -115,6 +118,34 @@ void mips32_soft_protect(struct mips32_vcpu *v, gpfn_t page)
         for (unsigned i = 0; i < MIPS32_SOFT_SIZE; i++)
             if (v->soft_sets[m][i].gpfn == page.n)
                 v->soft_sets[m][i].write = MIPS32_SOFT_NONE;
+    mips32_views_protect(v, page);
+}
+
+void mips32_note_asid_page(struct mips32_vcpu *v, uint32_t va)
+{
+    struct mips32_asid_pages *p = &v->asid_pages;
+    uint32_t page = va & (uint32_t)PAGE_MASK;
+    if (p->count > MIPS32_ASID_PAGES || (p->count && p->va[p->count - 1] == page))
+        return;
+    if (p->count < MIPS32_ASID_PAGES)
+        p->va[p->count] = page;
+    p->count++;
+}
+
+void mips32_leave_asid(struct mips32_vcpu *v)
+{
+    struct mips32_asid_pages *p = &v->asid_pages;
+    if (p->count > MIPS32_ASID_PAGES) {
+        for (unsigned m = 0; m < MIPS32_MODES; m++)
+            for (unsigned i = 0; i < MIPS32_SOFT_SIZE; i++)
+                drop(&v->soft_sets[m][i]);
+        mips32_views_leave_asid(v, NULL, 0);
+    } else {
+        for (unsigned i = 0; i < p->count; i++)
+            drop_page(v, p->va[i]);
+        mips32_views_leave_asid(v, p->va, p->count);
+    }
+    p->count = 0;
 }
 
 /* The entry for va, filled for reading and, if that needs no watching, for writing. Entries whose
@@ -128,6 +159,8 @@ static void fill(struct mips32_vcpu *v, uint32_t va, const struct mips32_transla
         return;
     if (s->fetch != page)
         s->fetch = MIPS32_SOFT_NONE;
+    if (t->own_asid)
+        mips32_note_asid_page(v, va);
     s->read = page;
     s->gpfn = t->gpa >> PAGE_SHIFT;
     s->addend = (uintptr_t)p->host - page;
@@ -215,6 +248,8 @@ const struct mips32_insn *mips32_fetch_slow(struct mips32_vcpu *v, uint32_t va)
     struct phys_page p = phys_page(v->base.mem, gpa_page(t.gpa));
     if (p.kind == PHYS_NONE)
         mips32_raise(v, EXC_IBE);
+    if (t.own_asid)
+        mips32_note_asid_page(v, va);
     struct mips32_soft *s = mips32_soft_at(v, va);
     struct mips32_code_page *pg = mips32_icache_page(v, gpa_page(t.gpa));
     uint32_t page = va & (uint32_t)PAGE_MASK;

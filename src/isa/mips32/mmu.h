@@ -87,23 +87,36 @@ struct mips32_translation {
         MIPS32_INVALID,
         MIPS32_CLEAN
     } result;
-    uint32_t gpa; /* valid if MIPS32_MAPPED, and so is: */
+    uint32_t gpa; /* valid if MIPS32_MAPPED, and so are: */
     bool writable;
+    bool own_asid; /* an entry that is not global says so */
 };
 /* Without side effects. */
 struct mips32_translation mips32_translate(const struct mips32_vcpu *v, uint32_t va,
                                            enum mips32_access a, enum mips32_mode mode);
 /* Index of the TLB entry for va under an ASID, or -1. (tlb.c) */
 int mips32_tlb_find(const struct mips32_vcpu *v, uint32_t va, uint32_t asid);
+/* A displaced entry for it, or NULL. */
+const struct mips32_tlb_entry *mips32_tlb_victim(const struct mips32_vcpu *v, uint32_t va,
+                                                 uint32_t asid);
+void mips32_tlb_drop_victims(struct mips32_vcpu *v);
 
 /* ---- tlb.c: instructions that change the TLB ------------------------------------------------- */
 
 void mips32_tlb_read(struct mips32_vcpu *v);
-void mips32_tlb_write(struct mips32_vcpu *v, unsigned index);
+void mips32_tlb_write_indexed(struct mips32_vcpu *v);
+void mips32_tlb_write_random(struct mips32_vcpu *v);
 void mips32_tlb_probe(struct mips32_vcpu *v);
 unsigned mips32_tlb_random(struct mips32_vcpu *v); /* CP0 Random, and step it */
 void mips32_set_entry_hi(struct mips32_vcpu *v, uint32_t x);
 uint32_t mips32_legal_page_mask(uint32_t mask);
+
+/* ---- pages of the current ASID (mmu.c) ------------------------------------------------------ */
+
+/* Something was derived from an entry that is not global. */
+void mips32_note_asid_page(struct mips32_vcpu *v, uint32_t va);
+/* EntryHi.ASID is another one: all of that goes. */
+void mips32_leave_asid(struct mips32_vcpu *v);
 
 /* ---- the soft TLB (mmu.c) -------------------------------------------------------------------- */
 

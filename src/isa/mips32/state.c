@@ -34,6 +34,7 @@ const struct state_field *mips32_state_table(size_t *count)
 
 void mips32_parked(struct vcpu *base)
 {
+    mips32_tlb_drop_victims(mips32_of(base)); /* who goes on from here has none, either */
     mips32_of(base)->saved_nmi = !!(atomic_load(&base->attention) & ATTN_NMI);
 }
 
@@ -59,6 +60,8 @@ void mips32_restored(struct vcpu *base)
     v->counted = v->retired;
     mips32_cp0_restored(v);
     mips32_fpu_restored(v);
+    mips32_tlb_drop_victims(v);
+    mips32_soft_flush(v);
     check_tlb(v);
     atomic_fetch_and(&v->lines, CA_IP_PINS | CA_TI);
     mips32_icache_flush(v);

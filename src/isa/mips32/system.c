@@ -54,13 +54,13 @@ MIPS32_HANDLER(op_tlbr)
 
 MIPS32_HANDLER(op_tlbwi)
 {
-    mips32_tlb_write(v, v->cp0.index & 63);
+    mips32_tlb_write_indexed(v);
     return mips32_look_again(v, in);
 }
 
 MIPS32_HANDLER(op_tlbwr)
 {
-    mips32_tlb_write(v, mips32_tlb_random(v));
+    mips32_tlb_write_random(v);
     return mips32_look_again(v, in);
 }
 
@@ -205,7 +205,7 @@ static const struct mips32_op ops[] = {
     {"eret",    0x42000018, 0xffffffff, op_eret,     "",   P | E},
     {"wait",    0x42000020, 0xfe00003f, op_wait,     "",   P | E},
     {"cop2",    0x48000000, M_MAJOR,    op_no_cop2,  "",   E},
-    {"rdhwr",   0x7c00003b, 0xffe0063f, op_rdhwr,    "w",  MIPS32_R2},
+    {"rdhwr",   0x7c00003b, 0xffe007ff, op_rdhwr,    "w",  MIPS32_R2},
     {"cache",   0xbc000000, M_MAJOR,    op_nothing,  "o",  P},
     {"lwc2",    0xc8000000, M_MAJOR,    op_no_cop2,  "o",  E},
     {"pref",    0xcc000000, M_MAJOR,    op_nothing,  "o",  0},

@@ -8,6 +8,7 @@
 #include "isa/mips32/debugger.h"
 #include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
+#include "isa/mips32/translate.h"
 
 const struct mips32_model mips32_24kf = {
     .name = "24Kf",
@@ -66,6 +67,8 @@ static void reset(struct vcpu *base)
     struct mips32_vcpu *v = mips32_of(base);
     memset(v->gpr, 0, sizeof v->gpr);
     memset(v->fpr, 0, sizeof v->fpr);
+    mips32_tlb_drop_victims(v);
+    mips32_soft_flush(v);
     memset(v->tlb, 0, sizeof v->tlb);
     v->hi = v->lo = 0;
     v->cur = NULL;
@@ -158,6 +161,7 @@ static uint64_t pc(const struct vcpu *base)
 
 const struct isa_ops mips32_ops = {
     .name = "mips32",
+    .translator = &mips32_translator,
     .debug = &mips32_debug,
     .vcpu_new = vcpu_new,
     .vcpu_free = vcpu_free,
