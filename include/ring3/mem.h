@@ -58,16 +58,32 @@ void phys_extra_zero(struct phys *p, uint64_t ram_offset, uint64_t len);
 void phys_remap(struct phys *p, gpa_t gpa, enum phys_kind kind, uint64_t ram_offset, uint64_t len);
 
 /* For snapshots: RAM and what phys_extra() has given out, as one piece of the monitor's map and of
- * phys_ram_fd(). Stores to it are told to no watcher. */
+ * phys_ram_fd(). Stores to it are told to no watcher, and absent contents (below) are not there. */
 uint8_t *phys_memory(const struct phys *p, uint64_t *bytes);
+
+/* Contents that come later, for restored machines. From phys_lazy_begin() on, whoever asks for an
+ * address in a chunk whose bit is set in `absent` (a bit per PHYS_CHUNK of phys_memory(), from bit
+ * 0 of absent[0] on) waits until fetch() has filled the chunk by way of phys_memory()'s address,
+ * which must read as zeros before. It is called once for each chunk, one chunk at a time, on any
+ * thread. The first that returns an error is told to failed(), and all such chunks count as filled.
+ */
+#define PHYS_CHUNK (256 * KIB)
+struct phys_source {
+    int (*fetch)(void *opaque, uint64_t chunk); /* 0 or -errno; calls nothing of phys */
+    void (*failed)(void *opaque, int error);
+    void *opaque;
+};
+/* While nobody else uses *p. Ends an earlier one, whatever it lacks. 0 or -ENOMEM. */
+int phys_lazy_begin(struct phys *p, const struct phys_source *source, const uint64_t *absent);
+/* Fetch one more chunk. False: nothing is absent. Any thread. */
+bool phys_lazy_step(const struct phys *p);
+/* Forget the source; what is still absent stays zero. While nobody else uses *p. */
+void phys_lazy_end(struct phys *p);
 
 /* Any thread. */
 struct phys_page phys_page(const struct phys *p, gpfn_t page);
 /* Byte offset within phys_ram_fd() of an address that phys_page() gave, for mapping the page. */
 uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host);
-/* How many pages from page on, at most max_pages, are of one kind (RAM or ROM) and follow each
- * other in the memfd, so that one mapping shows them; 0 if page is not memory. */
-uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages);
 uint64_t phys_host_pages_touched(const struct phys *p); /* resident pages of the memfd */
 
 /* Copy between guest memory and the monitor. -EFAULT if any byte is not memory, phys_write also if

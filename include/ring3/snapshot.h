@@ -32,8 +32,9 @@ const char *snapshot_board(const struct snapshot *s);
  * to *s, which must outlive the VM. Disk images that are not what they were are an error unless
  * `force`. 0 or -errno. */
 int snapshot_config(struct snapshot *s, struct vm_config *c, bool force, struct err *e);
-/* Fill a machine that vm_build() made of that configuration and that has not run. Afterwards only
- * vm_run() and vm_free() make sense; after an error only vm_free(). 0 or -errno. */
+/* Fill a machine that vm_build() made of that configuration and that has not run. Much of its
+ * memory stays in the file until it is wanted, so *s has to stay open as long as the VM. Afterwards
+ * only vm_run() and vm_free() make sense; after an error only vm_free(). 0 or -errno. */
 int snapshot_restore(struct snapshot *s, struct vm *vm, struct err *e);
 
 #endif

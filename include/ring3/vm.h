@@ -96,6 +96,7 @@ struct vm_config {
     void *thread_opaque;
 };
 
+struct snapshot_rest;
 struct virtio;
 struct vm {
     struct vm_config config;
@@ -113,6 +114,7 @@ struct vm {
     struct netdev *nic[VM_MAX_NICS];  /* as config.nic; owned */
     struct display display;           /* the board's; .ops NULL: it has no screen */
     struct virtio *balloon;           /* the board's memory balloon, or NULL: virtio_balloon.h */
+    struct snapshot_rest *rest;       /* memory of a snapshot that is still to come, or NULL */
     void *board_state;                /* the board's own; freed by a device in the list */
     bool engine_attached;
     pthread_t vcpu_thread;

@@ -91,6 +91,7 @@ void phys_free(struct phys *p)
         munmap((void *)p->wp, PHYS_PAGES * sizeof(*p->wp));
     if (p->fd >= 0)
         close(p->fd);
+    phys_lazy_end(p);
     free(p);
 }
 
@@ -190,10 +191,14 @@ int phys_map_rom(struct phys *p, gpa_t gpa, uint64_t ram_offset, uint64_t len, s
     return map_slots(p, gpa, ram_offset, len, SLOT_ROM, e);
 }
 
-/* slot must not be 0. */
-static uint8_t *slot_host(const struct phys *p, slot_t slot)
+/* [in, +len) of the page that a slot names, and on behind it in the memfd; the contents are there.
+ * slot must not be 0, nor len. */
+static uint8_t *slot_host(const struct phys *p, slot_t slot, uint64_t in, uint64_t len)
 {
-    return p->ram + ((uint64_t)((slot & ~SLOT_ROM) - 1) << PAGE_SHIFT);
+    uint64_t offset = ((uint64_t)((slot & ~SLOT_ROM) - 1) << PAGE_SHIFT) + in;
+    if (unlikely(p->lazy))
+        phys_lazy_want(p, offset, len);
+    return p->ram + offset;
 }
 
 struct phys_page phys_page(const struct phys *p, gpfn_t page)
@@ -205,26 +210,12 @@ struct phys_page phys_page(const struct phys *p, gpfn_t page)
         return (struct phys_page){.kind = PHYS_NONE};
     return (struct phys_page){.kind = slot & SLOT_ROM ? PHYS_ROM : PHYS_RAM,
                               .wp = atomic_load(&p->wp[page.n]),
-                              .host = slot_host(p, slot)};
+                              .host = slot_host(p, slot, 0, PAGE_BYTES)};
 }
 
 uint64_t phys_ram_offset(const struct phys *p, const uint8_t *host)
 {
     return (uint64_t)(host - p->ram);
-}
-
-uint64_t phys_run(const struct phys *p, gpfn_t page, uint64_t max_pages)
-{
-    slot_t first = page.n < PHYS_PAGES ? slot_at(p, page.n) : 0;
-    if (!first)
-        return 0;
-    if (max_pages > PHYS_PAGES - page.n)
-        max_pages = PHYS_PAGES - page.n;
-    uint64_t n = 1;
-    /* Slots number memfd pages, so a run counts up by one; the kind is part of the slot. */
-    while (n < max_pages && slot_at(p, page.n + n) == first + n)
-        n++;
-    return n;
 }
 
 uint64_t phys_host_pages_touched(const struct phys *p)
@@ -267,7 +258,7 @@ static uint8_t *next_run(const struct phys *p, gpa_t gpa, uint64_t len, bool rom
     for (slot_t next = slot + 1; bytes < len && slot_at(p, ++n) == next; next++)
         bytes += PAGE_BYTES;
     *run = bytes < len ? bytes : len;
-    return slot_host(p, slot) + offset;
+    return slot_host(p, slot, offset, *run);
 }
 
 int phys_read(const struct phys *p, gpa_t gpa, void *buf, uint64_t len)

@@ -26,6 +26,7 @@ struct phys {
     slot_t *slots;
     _Atomic uint8_t *wp;
     struct wp_watcher *watchers; /* constant once the VM runs */
+    struct phys_lazy *lazy;      /* likewise; NULL: all contents are there */
 };
 
 /* Tell watchers that [gpa, gpa+len), which may cross pages, was written; only pages that have
@@ -33,5 +34,9 @@ struct phys {
 void wp_written_range(struct phys *p, gpa_t gpa, uint64_t len);
 /* Tell watchers that [gpa, gpa+len) shows something else. */
 void wp_remapped(struct phys *p, gpa_t gpa, uint64_t len);
+
+/* Have the contents of [offset, +len) of the memfd, len > 0, before an address in it is given out.
+ * Only while p->lazy. */
+void phys_lazy_want(const struct phys *p, uint64_t offset, uint64_t len);
 
 #endif

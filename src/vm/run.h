@@ -38,4 +38,7 @@ void *vcpu_thread_main(void *vm);
  * jump from deadline to deadline. Counts idle_ns. vCPU thread. */
 void run_halted(struct vm *vm, uint32_t wake);
 
+/* Forget the memory that a snapshot still has for the machine (snapshot_memory.c), which ends. */
+void snapshot_rest_end(struct vm *vm);
+
 #endif

@@ -46,7 +46,8 @@ int snapshot_memory_save(struct vm *vm, struct snapshot_out *o, struct snapshot_
                          const struct snapshot_progress *p, struct err *e);
 int snapshot_memory_check(const struct snapshot_header *h, const struct snapshot_chunks *x,
                           struct err *e);
-/* Checked chunks. All memory that none has becomes zero. */
+/* Checked chunks. All memory that none has becomes zero. Most contents come later (vm->rest), from
+ * fd and *x, which have to stay until snapshot_rest_end(). */
 int snapshot_memory_load(struct vm *vm, int fd, const struct snapshot_chunks *x, struct err *e);
 
 /* Overlays of disks: snapshot_disks.c. */

@@ -56,13 +56,19 @@ int snapshot_pack(struct snapshot_packer *p, size_t bytes, struct snapshot_out *
     return snapshot_write_at(o->fd, p->packed, k->stored, k->at);
 }
 
-int snapshot_unpack(struct snapshot_packer *p, size_t bytes, int fd, const struct snapshot_piece *k)
+int snapshot_read_piece(struct snapshot_packer *p, int fd, const struct snapshot_piece *k)
 {
     int r = snapshot_read_at(fd, p->packed, k->stored, k->at);
     if (r < 0)
         return r;
-    if (XXH64(p->packed, k->stored, 0) != k->hash)
-        return -EBADMSG;
+    return XXH64(p->packed, k->stored, 0) == k->hash ? 0 : -EBADMSG;
+}
+
+int snapshot_unpack(struct snapshot_packer *p, size_t bytes, int fd, const struct snapshot_piece *k)
+{
+    int r = snapshot_read_piece(p, fd, k);
+    if (r < 0)
+        return r;
     /* An error is a large number. */
     size_t got = ZSTD_decompressDCtx(p->zstd, p->plain, sizeof p->plain, p->packed, k->stored);
     return got == bytes ? 0 : -EBADMSG;
@@ -76,22 +82,22 @@ bool snapshot_piece_ok(const struct snapshot_piece *k, uint64_t file_bytes)
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-static void *context_new(bool unpacks)
+int snapshot_packer_init(struct snapshot_packer *p, bool unpacks)
 {
-    if (unpacks)
-        return ZSTD_createDCtx();
-    ZSTD_CCtx *c = ZSTD_createCCtx();
-    if (c)
-        ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, LEVEL);
-    return c;
+    p->zstd = unpacks ? (void *)ZSTD_createDCtx() : ZSTD_createCCtx();
+    if (!p->zstd)
+        return -ENOMEM;
+    if (!unpacks)
+        ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, LEVEL);
+    return 0;
 }
 
-static void context_free(bool unpacks, void *context)
+void snapshot_packer_free(struct snapshot_packer *p, bool unpacks)
 {
     if (unpacks)
-        ZSTD_freeDCtx(context);
+        ZSTD_freeDCtx(p->zstd);
     else
-        ZSTD_freeCCtx(context);
+        ZSTD_freeCCtx(p->zstd);
 }
 
 static void report(const struct snapshot_crew *c)
@@ -103,40 +109,43 @@ static void report(const struct snapshot_crew *c)
 static void work(struct snapshot_crew *c, bool reports)
 {
     struct snapshot_packer *p = malloc(sizeof *p);
-    void *context = context_new(c->unpacks);
+    int r = p ? snapshot_packer_init(p, c->unpacks) : -ENOMEM;
     uint64_t n;
-    if (p && context)
-        p->zstd = context;
-    else
-        c->error = -ENOMEM;
+    if (r < 0)
+        c->error = r;
     while (!c->error && (n = atomic_fetch_add(&c->next, 1)) < c->jobs) {
-        int r = c->job(c, p, n);
+        r = c->job(c, p, n);
         if (r < 0)
             c->error = r;
         c->done++;
         if (reports)
             report(c);
     }
-    context_free(c->unpacks, context);
+    if (p)
+        snapshot_packer_free(p, c->unpacks);
     free(p);
 }
 
 static void *crew_thread(void *opaque)
 {
-    pthread_setname_np(pthread_self(), "ring3-pack");
     work(opaque, false);
     return NULL;
 }
 
 /* No signal but those of a crash is theirs to take. */
-static void mask_signals(sigset_t *old)
+int snapshot_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque)
 {
     static const int crash[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-    sigset_t all;
+    sigset_t all, old;
     sigfillset(&all);
     for (unsigned i = 0; i < ARRAY_LEN(crash); i++)
         sigdelset(&all, crash[i]);
-    pthread_sigmask(SIG_SETMASK, &all, old);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(thread, NULL, run, opaque);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r == 0)
+        pthread_setname_np(*thread, "ring3-pack");
+    return -r;
 }
 
 int snapshot_crew_run(struct snapshot_crew *c)
@@ -144,12 +153,9 @@ int snapshot_crew_run(struct snapshot_crew *c)
     pthread_t thread[MAX_THREADS];
     unsigned threads = 0;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    sigset_t old;
-    mask_signals(&old);
     while (threads + 1 < MAX_THREADS && threads + 1 < processors && threads + 1 < c->jobs &&
-           pthread_create(&thread[threads], NULL, crew_thread, c) == 0)
+           snapshot_thread_start(&thread[threads], crew_thread, c) == 0)
         threads++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     work(c, true);
     for (unsigned i = 0; i < threads; i++)
         pthread_join(thread[i], NULL);

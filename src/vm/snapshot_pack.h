@@ -4,6 +4,7 @@
 #ifndef RING3_VM_SNAPSHOT_PACK_H
 #define RING3_VM_SNAPSHOT_PACK_H
 
+#include <pthread.h>
 #include <zstd.h>
 
 #include "ring3/snapshot.h"
@@ -27,11 +28,16 @@ struct snapshot_packer {
     uint8_t packed[SNAPSHOT_PIECE_STORED];
     void *zstd;
 };
+int snapshot_packer_init(struct snapshot_packer *p, bool unpacks);  /* 0 or -ENOMEM */
+void snapshot_packer_free(struct snapshot_packer *p, bool unpacks); /* also if that failed */
+
 /* plain[0..bytes) to the file; and back. 0 or -errno, -EBADMSG if the piece is damaged. */
 int snapshot_pack(struct snapshot_packer *p, size_t bytes, struct snapshot_out *o,
                   struct snapshot_piece *k);
 int snapshot_unpack(struct snapshot_packer *p, size_t bytes, int fd,
                     const struct snapshot_piece *k);
+/* As it is in the file, into packed. */
+int snapshot_read_piece(struct snapshot_packer *p, int fd, const struct snapshot_piece *k);
 /* Can it be, in a file of this size? */
 bool snapshot_piece_ok(const struct snapshot_piece *k, uint64_t file_bytes);
 
@@ -47,6 +53,8 @@ struct snapshot_crew {
     _Atomic int error;
 };
 int snapshot_crew_run(struct snapshot_crew *c);
+/* A thread that takes no signals. 0 or -errno. */
+int snapshot_thread_start(pthread_t *thread, void *(*run)(void *opaque), void *opaque);
 
 /* All of it, or -errno; a file that is too short is -EIO. */
 int snapshot_read_at(int fd, void *p, size_t n, uint64_t at);

@@ -126,6 +126,7 @@ void vm_free(struct vm *vm)
     for (unsigned i = 0; i < VM_MAX_DRIVES; i++)
         if (vm->drive[i])
             block_drain(vm->drive[i]); /* what is under way writes to RAM and tells devices */
+    snapshot_rest_end(vm);
     while (vm->devices) {
         struct device *d = vm->devices;
         vm->devices = d->next;

@@ -151,6 +151,17 @@ def bars(width, height, rows):
     return [first for first, last in found if last - first > 10]
 
 
+def press_until(m, key, what, seen, times=12):
+    """A key pressed before the program listens is lost."""
+    for left in reversed(range(times)):
+        m.run('type', key)
+        try:
+            return m.wait_for(what, seen, 10)
+        except Failed:
+            if not left:
+                raise
+
+
 def installer():
     """Debian's graphical installer: X shows its first question, keys and pointer move."""
     found = subprocess.run([os.path.join(harness.TOOLS, 'systems.sh'), '--cached', 'installer'],
@@ -164,8 +175,8 @@ def installer():
                              'vga=788 no_timer_check quiet', files + '/linux'])
         try:
             first = m.wait_for('list with a marked row', bars, 400)[0]
-            m.run('type', '<down>')
-            m.wait_for('mark further down', lambda *p: [y for y in bars(*p) if y > first], 60)
+            press_until(m, '<down>', 'mark further down',
+                        lambda *p: [y for y in bars(*p) if y > first])
             time.sleep(3)
             before = m.look()
             for x in range(100, 300, 10):

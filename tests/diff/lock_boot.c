@@ -7,17 +7,18 @@
  *             [--view auto|window|flat] [--cache MIB] [--no-adapt] [--one] [--trace-from N]
  *             [--spoil N] [--snapshot-every N] [--verbose]
  *
- * Both are complete machines of the board "pc" with virtual clocks, driven from here without
- * threads. In a step the translator runs one translation, or --stretch N instructions' worth of
- * them; then the interpreter goes as far; then both clocks advance by the same time, so that
- * timers, and with them interrupts, come between the same two instructions. General registers and
- * flags are compared after each step, all registers every --full-every steps, RAM every
+ * Both are complete machines of the first board that runs such kernels, with virtual clocks, driven
+ * from here without threads. In a step the translator runs one translation, or --stretch N
+ * instructions' worth of them; then the interpreter goes as far; then both clocks advance by the
+ * same time, so that timers, and with them interrupts, come between the same two instructions. The
+ * registers that most instructions change are compared after each step, all registers every
+ * --full-every steps, RAM every
  * --memory-every steps and at the end, and so is what the consoles took. It ends with the guest,
  * after --steps, or once the console shows --until.
  *
  * All that repeats exactly. --trace-from N prints the translations made from step N on; with
- * smaller intervals that is the wrong one. --spoil N flips a bit of the translator's eax after
- * step N, to see that a difference is found.
+ * smaller intervals that is the wrong one. --spoil N flips a bit of a register of the translator's
+ * after step N, to see that a difference is found.
  *
  * --snapshot-every N: after each N steps one machine is written to a snapshot, from which the other
  * one is built anew; the next time it is the other way round. So what was saved under one engine
@@ -35,8 +36,8 @@
 #include <unistd.h>
 
 #include "board/boards.h"
+#include "boot/boot.h"
 #include "engine/engines.h"
-#include "isa/x86/fpu.h"
 #include "lock.h"
 #include "ring3/snapshot.h"
 #include "vm/run.h"
@@ -49,7 +50,7 @@ struct console {
 
 struct machine {
     struct vm vm;
-    struct x86_vcpu *v;
+    struct vcpu *v;
     struct console *console;
     struct lock_place at;
     const uint8_t *ram;
@@ -101,9 +102,9 @@ static void console_free(struct chardev *c)
 
 static int map_ram(struct machine *m, struct err *e)
 {
-    m->v = x86_of(m->vm.vcpu);
+    m->v = m->vm.vcpu;
     m->at = lock_place(m->v);
-    atomic_store(&m->vm.vcpu->runner, pthread_self());
+    atomic_store(&m->v->runner, pthread_self());
     void *ram =
         mmap(NULL, m->vm.config.ram_bytes, PROT_READ, MAP_SHARED, phys_ram_fd(m->vm.mem), 0);
     if (ram == MAP_FAILED)
@@ -233,6 +234,8 @@ static int rebuild(struct machine *m, const char *path, struct err *e)
     }
     if (r == 0)
         r = snapshot_restore(s, &m->vm, e);
+    while (r == 0 && phys_lazy_step(m->vm.mem))
+        ; /* this program looks at the memory directly */
     /* The configuration's strings are the snapshot's. */
     snapshot_close(m->restored_from);
     m->restored_from = s;
@@ -261,10 +264,8 @@ static bool exchange(struct lock_boot *l)
         return false;
     }
     from->at = lock_place(from->v);
-    /* No part of the state, but compared. */
-    memcpy(to->v->faults, from->v->faults, sizeof to->v->faults);
-    to->v->fault_next = from->v->fault_next;
-    return same_registers(l, from->v->eip) && same_memory(l) && same_devices(l);
+    lock_isa_of(to->v)->adopt(to->v, from->v);
+    return same_registers(l, from->v->isa->pc(from->v)) && same_memory(l) && same_devices(l);
 }
 
 /* ---- one step ---------------------------------------------------------------------------------
@@ -279,7 +280,7 @@ static int serve_both(struct lock_boot *l, const struct vm_exit *xa, const struc
         return -1;
     }
     uint32_t stop = ATTN_STOP | ATTN_RESET;
-    uint32_t aa = l->ref.vm.vcpu->attention & stop, ab = l->dbt.vm.vcpu->attention & stop;
+    uint32_t aa = l->ref.v->attention & stop, ab = l->dbt.v->attention & stop;
     if (aa != ab) {
         where(l, "attention differs");
         return -1;
@@ -296,13 +297,13 @@ static int serve_both(struct lock_boot *l, const struct vm_exit *xa, const struc
 static void spoil(struct lock_boot *l)
 {
     if (l->steps == l->o.spoil)
-        l->dbt.v->gpr[X86_EAX] ^= 1;
+        lock_isa_of(l->dbt.v)->spoil(l->dbt.v);
 }
 
 /* The translator's half of a step; returns how far it came. */
 static struct lock_place run_ahead(struct lock_boot *l, struct vm_exit *x)
 {
-    struct vcpu *v = l->dbt.vm.vcpu;
+    struct vcpu *v = l->dbt.v;
     struct lock_place d;
     bool half;
     do {
@@ -323,16 +324,17 @@ static struct lock_place run_ahead(struct lock_boot *l, struct vm_exit *x)
 static int step(struct lock_boot *l)
 {
     struct vm_exit xa, xb;
-    uint64_t pc = l->dbt.v->eip;
+    uint64_t pc = l->dbt.v->isa->pc(l->dbt.v);
     if (l->steps == l->o.trace_from)
-        l->dbt.vm.vcpu->trace |= TRACE_BLOCKS;
+        l->dbt.v->trace |= TRACE_BLOCKS;
     struct lock_place distance = run_ahead(l, &xb);
     l->steps++;
     l->instructions += distance.retired;
     l->exceptions += distance.exceptions;
     l->interrupts += distance.interrupts;
     spoil(l);
-    x86_fpu_park(l->dbt.v); /* the interpreter needs the host's registers */
+    if (lock_isa_of(l->dbt.v)->park)
+        lock_isa_of(l->dbt.v)->park(l->dbt.v); /* the interpreter needs the host's registers */
     bool there = lock_follow(l->ref.v, l->dbt.v, l->ref.at, distance, xb.kind != EXIT_ATTENTION,
                              !l->o.stretch, &xa);
     l->ref.at = lock_place(l->ref.v);
@@ -365,7 +367,7 @@ static void progress(const struct lock_boot *l)
 static bool same_end(struct lock_boot *l)
 {
     l->o.full_every = 1;
-    return same_registers(l, l->dbt.v->eip) && same_memory(l) && same_devices(l) &&
+    return same_registers(l, l->dbt.v->isa->pc(l->dbt.v)) && same_memory(l) && same_devices(l) &&
            same_consoles(l);
 }
 
@@ -501,6 +503,11 @@ static bool parse(int argc, char **argv, struct options *o)
 
 static int build(struct lock_boot *l, struct err *e)
 {
+    enum guest_arch arch = boot_kernel_arch(l->o.vm.kernel);
+    l->o.vm.board = arch == ARCH_UNKNOWN ? boards[0] : board_for(arch);
+    if (!l->o.vm.board)
+        return err_set(e, ENOEXEC, "kernel-format", "%s: a kernel for %s, which no board runs",
+                       l->o.vm.kernel, boot_arch_name(arch));
     int r = make(&l->ref, &l->o.vm, &interp_engine, e);
     return r < 0 ? r : make(&l->dbt, &l->o.vm, &dbt_engine, e);
 }
@@ -512,7 +519,7 @@ int main(int argc, char **argv)
     if (!l)
         return 2;
     l->o = (struct options){
-        .vm = {.board = boards[0], .clock = CLOCK_VIRTUAL, .ram_bytes = 128 * MIB, .append = ""},
+        .vm = {.clock = CLOCK_VIRTUAL, .ram_bytes = 128 * MIB, .append = ""},
         .steps = UINT64_MAX,
         .memory_every = 2000000,
         .full_every = 64,

@@ -348,8 +348,8 @@ void lock_machine_load(struct lock_machine *m, const struct lock_program *p)
     m->interrupt = p->interrupt;
     if (p->interrupt)
         vcpu_attend(m->vcpu, ATTN_INTERRUPT);
-    m->fault_base = v->fault_next;
-    m->start = lock_place(v);
+    m->fault_base = lock_faults(m->vcpu);
+    m->start = lock_place(m->vcpu);
 }
 
 void lock_machine_run(struct lock_machine *m, struct vm_exit *x)

@@ -12,6 +12,7 @@
 #ifndef RING3_TESTS_DIFF_LOCK_MACHINE_H
 #define RING3_TESTS_DIFF_LOCK_MACHINE_H
 
+#include "isa/x86/x86.h"
 #include "lock.h"
 #include "oracle.h"
 

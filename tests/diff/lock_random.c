@@ -108,8 +108,8 @@ static bool same_registers(const struct lock_machine *a, const struct lock_machi
                            FILE *out)
 {
     struct lock_state x, y;
-    lock_capture(a->v, a->fault_base, &x);
-    lock_capture(b->v, b->fault_base, &y);
+    lock_capture(a->vcpu, a->fault_base, &x);
+    lock_capture(b->vcpu, b->fault_base, &y);
     if (lock_same(&x, &y))
         return true;
     say(out, b, "registers differ", pc);
@@ -158,10 +158,11 @@ static enum outcome run_in_step(struct lock_random *l, struct lock_machine *a,
             continue; /* a view was filled; a repeated instruction may be half done */
         x86_fpu_park(b->v);
         spoil(l, b, p);
-        struct lock_place now = lock_place(b->v), distance = lock_distance(now, from_b);
+        struct lock_place now = lock_place(b->vcpu), distance = lock_distance(now, from_b);
         from_b = now;
-        bool there = lock_follow(a->v, b->v, from_a, distance, xb.kind != EXIT_ATTENTION, true, xa);
-        from_a = lock_place(a->v);
+        bool there =
+            lock_follow(a->vcpu, b->vcpu, from_a, distance, xb.kind != EXIT_ATTENTION, true, xa);
+        from_a = lock_place(a->vcpu);
         l->tally.steps++;
         if (!there) {
             say(out, b, "the interpreter took another way", pc);
@@ -190,7 +191,7 @@ static enum outcome run_freely(struct lock_random *l, struct lock_machine *a,
 
 static void add_to_tally(struct lock_random *l, const struct lock_program *p)
 {
-    struct lock_place d = lock_distance(lock_place(l->ref->v), l->ref->start);
+    struct lock_place d = lock_distance(lock_place(l->ref->vcpu), l->ref->start);
     l->tally.instructions += d.retired;
     l->tally.exceptions += d.exceptions;
     l->tally.interrupts += d.interrupts;

@@ -56,28 +56,12 @@ static void pages_are_ram_rom_or_nothing(void **state)
     uint8_t b = 0;
     assert_int_equal(phys_read(p, 0x5007, &b, 1), 0);
     assert_int_equal(b, 0x42);
+    assert_int_equal(phys_ram_offset(p, ram.host), 0x5000);
+    assert_int_equal(phys_ram_offset(p, phys_page(p, gpa_page(640 * KIB)).host), 2 * MIB);
     assert_int_equal(phys_page(p, gpa_page(PHYS_LIMIT - 1)).kind, PHYS_ROM);
     assert_int_equal(phys_page(p, gpa_page(32 * MIB)).kind, PHYS_NONE);
     assert_int_equal(phys_page(p, gpa_page(PHYS_LIMIT)).kind, PHYS_NONE);
     assert_int_equal(phys_page(p, (gpfn_t){UINT64_MAX}).kind, PHYS_NONE);
-}
-
-static void runs_end_where_a_mapping_must(void **state)
-{
-    struct phys *p = *state;
-    const uint64_t seam = 640 * KIB / PAGE_BYTES, rom = (PHYS_LIMIT - 64 * KIB) / PAGE_BYTES;
-    assert_int_equal(phys_ram_offset(p, phys_page(p, (gpfn_t){5}).host), 5 * PAGE_BYTES);
-    assert_int_equal(phys_ram_offset(p, phys_page(p, (gpfn_t){seam + 1}).host),
-                     2 * MIB + PAGE_BYTES);
-    assert_int_equal(phys_run(p, (gpfn_t){0}, UINT64_MAX), seam); /* not contiguous behind it */
-    assert_int_equal(phys_run(p, (gpfn_t){seam - 3}, 2), 2);
-    assert_int_equal(phys_run(p, (gpfn_t){seam}, UINT64_MAX), MIB / PAGE_BYTES);
-    assert_int_equal(phys_run(p, (gpfn_t){seam + MIB / PAGE_BYTES}, 9), 0);
-    assert_int_equal(phys_run(p, (gpfn_t){rom}, UINT64_MAX), 16); /* ends with the table */
-    assert_int_equal(phys_run(p, (gpfn_t){UINT64_MAX}, 1), 0);
-    /* Contiguous in the memfd, but of another kind. */
-    assert_int_equal(phys_map_rom(p, 640 * KIB + MIB, 3 * MIB, 64 * KIB, NULL), 0);
-    assert_int_equal(phys_run(p, (gpfn_t){seam}, UINT64_MAX), MIB / PAGE_BYTES);
 }
 
 static void copies_cross_pages_and_pieces(void **state)
@@ -275,6 +259,117 @@ struct race {
 };
 
 /* As a device's thread: what it gets is the page, or an error. */
+/* A source whose chunk n is full of the byte n + 1. */
+struct source {
+    uint8_t *memory;
+    unsigned fetched[RAM / PHYS_CHUNK], failures;
+    int error;
+};
+
+static int fill_chunk(void *opaque, uint64_t chunk)
+{
+    struct source *s = opaque;
+    s->fetched[chunk]++;
+    memset(s->memory + chunk * PHYS_CHUNK, (int)chunk + 1, PHYS_CHUNK);
+    return s->error;
+}
+
+static void count_failure(void *opaque, int error)
+{
+    struct source *s = opaque;
+    assert_int_equal(error, -EBADMSG);
+    s->failures++;
+}
+
+static void begin_source(struct phys *p, struct source *s, uint64_t absent)
+{
+    uint64_t bits[(RAM + PHYS_EXTRA) / PHYS_CHUNK / 64 + 1] = {absent}, bytes;
+    s->memory = phys_memory(p, &bytes);
+    assert_int_equal(phys_lazy_begin(p, &(struct phys_source){fill_chunk, count_failure, s}, bits),
+                     0);
+}
+
+static void contents_come_when_they_are_wanted(void **state)
+{
+    struct phys *p = *state;
+    struct source s = {0};
+    uint8_t out[2] = {0};
+    struct iovec v[2];
+    begin_source(p, &s, 0x1fff & ~2u); /* not chunk 1 */
+    assert_int_equal(s.fetched[0], 0);
+    assert_int_equal(phys_read(p, 3 * PAGE_BYTES, out, 1), 0);
+    assert_int_equal(out[0], 1);
+    assert_int_equal(phys_read(p, PHYS_CHUNK - 1, out, 2), 0); /* into what is there */
+    assert_int_equal(out[0], 1);
+    assert_int_equal(out[1], 0);
+    assert_int_equal(phys_read(p, 2 * PHYS_CHUNK - 1, out, 2), 0);
+    assert_int_equal(out[1], 3);
+    assert_int_equal(s.fetched[1], 0);
+    /* The second piece of RAM is elsewhere in the memfd: chunks 8 to 11. */
+    assert_int_equal(phys_page(p, gpa_page(640 * KIB + PHYS_CHUNK)).host[9], 10);
+    assert_int_equal(s.fetched[8] + s.fetched[10], 0);
+    assert_int_equal(phys_iovec(p, 640 * KIB + PHYS_CHUNK - 7, 9, true, v, 2), 1);
+    assert_int_equal(((uint8_t *)v[0].iov_base)[0], 9);
+    assert_int_equal(phys_write(p, 640 * KIB + 2 * PHYS_CHUNK, "x", 1), 0);
+    assert_int_equal(phys_page(p, gpa_page(640 * KIB + 2 * PHYS_CHUNK)).host[1], 11);
+    assert_int_equal(phys_page(p, gpa_page(640 * KIB + 2 * PHYS_CHUNK)).host[0], 'x');
+    unsigned steps = 0;
+    while (phys_lazy_step(p))
+        steps++;
+    assert_int_equal(steps, 7); /* of the 12: 0, 2, 8, 9 and 10 were wanted */
+    for (unsigned i = 0; i < 13; i++)
+        assert_int_equal(s.fetched[i], i != 1);
+    phys_lazy_end(p);
+    assert_false(phys_lazy_step(p));
+}
+
+static void the_first_failure_is_told(void **state)
+{
+    struct phys *p = *state;
+    struct source s = {.error = -EBADMSG};
+    uint8_t b;
+    begin_source(p, &s, 7);
+    assert_int_equal(phys_read(p, 0, &b, 1), 0);
+    assert_int_equal(phys_read(p, 0, &b, 1), 0);
+    assert_int_equal(s.failures, 1);
+    while (phys_lazy_step(p))
+        ;
+    assert_int_equal(s.failures, 1);
+    assert_int_equal(s.fetched[0] + s.fetched[1] + s.fetched[2], 3);
+}
+
+struct wanting {
+    struct phys *p;
+    unsigned wrong;
+};
+
+static void *want_all(void *opaque)
+{
+    struct wanting *w = opaque;
+    for (gpa_t at = 0; at < 640 * KIB; at += PAGE_BYTES)
+        w->wrong += phys_page(w->p, gpa_page(at)).host[5] != at / PHYS_CHUNK + 1;
+    return NULL;
+}
+
+static void each_chunk_comes_once(void **state)
+{
+    struct phys *p = *state;
+    for (unsigned round = 0; round < 50; round++) {
+        struct source s = {0};
+        struct wanting w = {.p = p};
+        pthread_t thread;
+        begin_source(p, &s, 7);
+        memset(s.memory, 0, 3 * PHYS_CHUNK);
+        assert_int_equal(pthread_create(&thread, NULL, want_all, &w), 0);
+        while (phys_lazy_step(p))
+            ;
+        pthread_join(thread, NULL);
+        assert_int_equal(w.wrong, 0);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(s.fetched[i], 1);
+    }
+}
+
 static void *copy_all_the_time(void *opaque)
 {
     struct race *r = opaque;
@@ -315,12 +410,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sizes_are_checked, make, unmake),
         cmocka_unit_test_setup_teardown(pages_are_ram_rom_or_nothing, make, unmake),
-        cmocka_unit_test_setup_teardown(runs_end_where_a_mapping_must, make, unmake),
         cmocka_unit_test_setup_teardown(copies_cross_pages_and_pieces, make, unmake),
         cmocka_unit_test_setup_teardown(bounds_hold, make, unmake),
         cmocka_unit_test_setup_teardown(rom_drops_writes_but_loads, make, unmake),
         cmocka_unit_test_setup_teardown(large_zero_gives_pages_back, make, unmake),
         cmocka_unit_test_setup_teardown(chipsets_remap_while_the_guest_runs, make, unmake),
+        cmocka_unit_test_setup_teardown(contents_come_when_they_are_wanted, make, unmake),
+        cmocka_unit_test_setup_teardown(the_first_failure_is_told, make, unmake),
+        cmocka_unit_test_setup_teardown(each_chunk_comes_once, make, unmake),
         cmocka_unit_test_setup_teardown(devices_survive_remapping, make, unmake),
         cmocka_unit_test_setup_teardown(devices_get_pieces_of_memory, make, unmake),
         cmocka_unit_test_setup_teardown(watchers_hear_changes_and_writes, make, unmake),

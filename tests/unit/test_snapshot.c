@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include "isa/x86/trap.h"
 #include "vm/snapshot_file.h"
@@ -42,17 +43,22 @@ static void assert_same_state(struct vm *a, struct vm *b, const char *when)
                  b->vcpu->attention);
 }
 
+/* A page is looked at as the guest would first, since that makes its contents come. */
 static void assert_same_memory(struct vm *a, struct vm *b)
 {
     uint64_t bytes, bytes_b;
     const uint8_t *x = phys_memory(a->mem, &bytes), *y = phys_memory(b->mem, &bytes_b);
     assert_int_equal(bytes, bytes_b);
-    assert_memory_equal(x, y, bytes);
-    for (uint64_t n = 0; n < PHYS_LIMIT >> PAGE_SHIFT; n++) {
+    for (uint64_t n = PHYS_LIMIT >> PAGE_SHIFT; n--;) {
         struct phys_page p = phys_page(a->mem, (gpfn_t){n}), q = phys_page(b->mem, (gpfn_t){n});
         if (p.kind != q.kind || (p.kind && p.host - x != q.host - y))
             fail_msg("page %#lx shows something else", (unsigned long)n);
+        if (p.kind && memcmp(p.host, q.host, PAGE_BYTES))
+            fail_msg("page %#lx has other contents", (unsigned long)n);
     }
+    while (phys_lazy_step(b->mem))
+        ;
+    assert_memory_equal(x, y, bytes);
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */
@@ -401,6 +407,59 @@ static void damaged_memory_is_found(void **state)
     machine_files_remove(&files);
 }
 
+static void write_at(const char *path, uint64_t at, const void *p, size_t n)
+{
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, p, n, (off_t)at), n);
+    close(fd);
+}
+
+static void read_at(const char *path, uint64_t at, void *p, size_t n)
+{
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(pread(fd, p, n, (off_t)at), n);
+    close(fd);
+}
+
+/* What only unpacking can find stops the machine, which runs by then. */
+static void memory_that_does_not_unpack_stops_the_machine(void **state)
+{
+    struct machine_files files;
+    machine_files_make(&files);
+    struct vm_config c = machine_config(&files);
+    struct vm a, b;
+    machine_build(&a, &c);
+    phys_write(a.mem, 0x5000, "snapshot", 8);
+    machine_save(&a, files.snapshot);
+    vm_free(&a);
+    struct snapshot_header h;
+    read_at(files.snapshot, 0, &h, sizeof h);
+    struct snapshot_chunk *list = calloc(h.chunks, sizeof *list);
+    read_at(files.snapshot, h.chunks_at, list, h.chunks * sizeof *list);
+    assert_int_equal(list[0].first_page, 0);
+    uint8_t *packed = malloc(list[0].piece.stored);
+    read_at(files.snapshot, list[0].piece.at, packed, list[0].piece.stored);
+    packed[0] ^= 0xff; /* no zstd frame begins so */
+    write_at(files.snapshot, list[0].piece.at, packed, list[0].piece.stored);
+    list[0].piece.hash = XXH64(packed, list[0].piece.stored, 0);
+    write_at(files.snapshot, h.chunks_at, list, h.chunks * sizeof *list);
+    h.chunks_hash = XXH64(list, h.chunks * sizeof *list, 0);
+    h.hash = XXH64(&h, offsetof(struct snapshot_header, hash), 0);
+    write_at(files.snapshot, 0, &h, sizeof h);
+    free(packed);
+    free(list);
+    struct snapshot *s = machine_restore(&b, files.snapshot);
+    uint8_t byte = 1;
+    assert_int_equal(phys_read(b.mem, 0x5000, &byte, 1), 0);
+    assert_int_equal(byte, 0);
+    vm_run(&b); /* the thread that unpacks may have been the one to find it */
+    assert_int_equal(b.exit_code, VM_EXIT_FAILURE);
+    assert_string_equal(b.stop_id, "snapshot-corrupt");
+    vm_free(&b);
+    snapshot_close(s);
+    machine_files_remove(&files);
+}
+
 static void what_cannot_be_written_leaves_nothing_behind(void **state)
 {
     struct machine_files files;
@@ -454,6 +513,7 @@ int main(void)
         cmocka_unit_test(disks_that_have_changed_are_refused),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(damaged_memory_is_found),
+        cmocka_unit_test(memory_that_does_not_unpack_stops_the_machine),
         cmocka_unit_test(what_cannot_be_written_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

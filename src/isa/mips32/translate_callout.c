@@ -3,8 +3,9 @@
  * handler, called from generated code (translate_enter.c), which goes on behind them.
  *
  * Not in delay slots, where the state between branch and slot exists nowhere; not WAIT, which has
- * to leave; not where instructions are counted. Stores to code need no look: until software
- * synchronises, an earlier instruction may run (vol. II SYNCI). */
+ * to leave. Where instructions are counted, an instruction counts here unless it was abandoned.
+ * Stores to code need no look: until software synchronises, an earlier instruction may run (vol. II
+ * SYNCI). */
 #include "isa/mips32/translate.h"
 
 #include "isa/mips32/fpu.h"
@@ -45,6 +46,7 @@ unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
     }
     const struct mips32_insn *then = in.fn(v, &in);
     v->cur = NULL;
+    v->retired += v->gen.translator->options.count;
     if (then)
         v->pc = next;
     bool same = then ? mode_of(v) == mode : goes_on(v, next, mode);
@@ -54,8 +56,7 @@ unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
 bool mips32_tr_callout(struct mips32_tr *tr)
 {
     const struct mips32_op *op = mips32_row(tr->v->decoder, tr->in.row);
-    if (tr->t->options.count || tr->t->options.trap || !op || op->match == WAIT ||
-        (op->flags & MIPS32_BRANCH))
+    if (tr->t->options.trap || !op || op->match == WAIT || (op->flags & MIPS32_BRANCH))
         return false;
     x64_mov32_imm(&tr->e, X64_R8, tr->pc);
     x64_mov32_imm(&tr->e, X64_R9, tr->in.row);

@@ -104,12 +104,6 @@ static bool may_compute(const struct mips32_tr *tr)
     return !(tr->tb->mode & MIPS32_TR_FP_TRAPS);
 }
 
-static void note_operand(struct mips32_tr *tr, unsigned n, unsigned xmm)
-{
-    x64_op_mem(&tr->e, sse(SSE_STORE, DOUBLE), xmm,
-               mips32_tr_state(offsetof(struct mips32_vcpu, gen.fp.operand) + n * 8));
-}
-
 /* Compare and look for NaNs. */
 static void leave_if_unordered(struct mips32_tr *tr, unsigned a, unsigned b, unsigned format)
 {
@@ -119,13 +113,29 @@ static void leave_if_unordered(struct mips32_tr *tr, unsigned a, unsigned b, uns
     mips32_tr_leave_if(tr, X64_CC_P, MIPS32_WANT_NONE);
 }
 
+/* The instruction at hand is the last arithmetic now, its operands are in xmm1 and on. Not before
+ * it has succeeded: what mips32_fp_sync() does again is a whole. */
+static void note(struct mips32_tr *tr, unsigned operands)
+{
+    x64_store32_imm(&tr->e, MIPS32_STATE(gen.fp.word), tr->in.word);
+    for (unsigned n = 0; n < operands; n++)
+        x64_op_mem(&tr->e, sse(SSE_STORE, DOUBLE), 1 + n,
+                   mips32_tr_state(offsetof(struct mips32_vcpu, gen.fp.operand) + n * 8));
+}
+
 /* The result in xmm0, if it is a number, is that of the instruction at hand. */
-static bool finish(struct mips32_tr *tr, unsigned format)
+static bool finish(struct mips32_tr *tr, unsigned operands, unsigned format)
 {
     leave_if_unordered(tr, 0, 0, format);
-    x64_store32_imm(&tr->e, MIPS32_STATE(gen.fp.word), tr->in.word);
+    note(tr, operands);
     store(tr, tr->in.dst, format, 0);
     return true;
+}
+
+/* xmm0 = xmm1, for the host's instructions have two operands */
+static void copy_first(struct mips32_tr *tr)
+{
+    x64_op_reg(&tr->e, X64_OP(0x0f, 0x28), 0, 1); /* movaps */
 }
 
 #define WITH(opcode, format) ((opcode) << 1 | (format))
@@ -135,12 +145,11 @@ static bool tr_two(struct mips32_tr *tr, unsigned how)
     unsigned format = how & 1;
     if (!may_compute(tr))
         return false;
-    load(tr, 0, tr->in.rd, format);
-    load(tr, 1, tr->in.rt, format);
-    note_operand(tr, 0, 0);
-    note_operand(tr, 1, 1);
-    x64_op_reg(&tr->e, sse(how >> 1, format), 0, 1);
-    return finish(tr, format);
+    load(tr, 1, tr->in.rd, format);
+    load(tr, 2, tr->in.rt, format);
+    copy_first(tr);
+    x64_op_reg(&tr->e, sse(how >> 1, format), 0, 2);
+    return finish(tr, 2, format);
 }
 
 static bool tr_sqrt(struct mips32_tr *tr, unsigned format)
@@ -148,9 +157,8 @@ static bool tr_sqrt(struct mips32_tr *tr, unsigned format)
     if (!may_compute(tr))
         return false;
     load(tr, 1, tr->in.rd, format);
-    note_operand(tr, 0, 1);
     x64_op_reg(&tr->e, sse(0x51, format), 0, 1);
-    return finish(tr, format);
+    return finish(tr, 1, format);
 }
 
 /* madd and msub: two roundings, and NaNs and infinities may come up in between. */
@@ -159,15 +167,13 @@ static bool tr_multiply_add(struct mips32_tr *tr, unsigned how)
     unsigned format = how & 1;
     if (!may_compute(tr))
         return false;
-    load(tr, 0, tr->in.rd, format);
-    load(tr, 1, tr->in.rt, format);
-    load(tr, 2, tr->in.rs, format);
-    note_operand(tr, 0, 0);
-    note_operand(tr, 1, 1);
-    note_operand(tr, 2, 2);
-    x64_op_reg(&tr->e, sse(0x59, format), 0, 1);
-    x64_op_reg(&tr->e, sse(how >> 1, format), 0, 2);
-    return finish(tr, format);
+    load(tr, 1, tr->in.rd, format);
+    load(tr, 2, tr->in.rt, format);
+    load(tr, 3, tr->in.rs, format);
+    copy_first(tr);
+    x64_op_reg(&tr->e, sse(0x59, format), 0, 2);
+    x64_op_reg(&tr->e, sse(how >> 1, format), 0, 3);
+    return finish(tr, 3, format);
 }
 
 /* Between the formats, from and to words. */
@@ -176,9 +182,8 @@ static bool tr_convert(struct mips32_tr *tr, unsigned from)
     if (!may_compute(tr))
         return false;
     load(tr, 1, tr->in.rd, from);
-    note_operand(tr, 0, 1);
     x64_op_reg(&tr->e, sse(0x5a, from), 0, 1);
-    return finish(tr, !from);
+    return finish(tr, 1, !from);
 }
 
 static bool tr_from_word(struct mips32_tr *tr, unsigned format)
@@ -186,9 +191,8 @@ static bool tr_from_word(struct mips32_tr *tr, unsigned format)
     if (!may_compute(tr))
         return false;
     load(tr, 1, tr->in.rd, 0);
-    note_operand(tr, 0, 1);
     x64_op_mem(&tr->e, sse(0x2a, format), 0, home(tr, tr->in.rd, 0));
-    return finish(tr, format);
+    return finish(tr, 1, format);
 }
 
 /* trunc.w and cvt.w. What is no int32_t comes as the least one, which some number is, too. */
@@ -197,13 +201,12 @@ static bool tr_to_word(struct mips32_tr *tr, unsigned how)
     unsigned format = how & 1;
     if (!may_compute(tr))
         return false;
-    load(tr, 0, tr->in.rd, format);
-    note_operand(tr, 0, 0);
-    x64_op_reg(&tr->e, sse(how >> 1, format), X64_R10, 0);
+    load(tr, 1, tr->in.rd, format);
+    x64_op_reg(&tr->e, sse(how >> 1, format), X64_R10, 1);
     x64_op_reg(&tr->e, X64_OP(0x81), 7, X64_R10); /* cmp */
     x64_u32(&tr->e, 0x80000000u);
     mips32_tr_leave_if(tr, X64_CC_E, MIPS32_WANT_NONE);
-    x64_store32_imm(&tr->e, MIPS32_STATE(gen.fp.word), tr->in.word);
+    note(tr, 1);
     x64_store32(&tr->e, home(tr, tr->in.dst, 0), X64_R10);
     return true;
 }

@@ -92,6 +92,8 @@ static bool fetch(struct vcpu *base, uint32_t page, gpfn_t *gpfn)
     struct mips32_translation t = mips32_translate(v, page, MIPS32_FETCH, v->mode);
     if (t.result != MIPS32_MAPPED || phys_page(base->mem, gpa_page(t.gpa)).kind == PHYS_NONE)
         return false;
+    if (t.own_asid)
+        mips32_note_asid_page(v, page);
     *gpfn = gpa_page(t.gpa);
     return true;
 }
