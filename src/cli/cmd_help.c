@@ -44,7 +44,12 @@ static const char boards_page[] =
     "            256M of RAM are low memory, the rest is high. No firmware, screen,\n"
     "            CD-ROM or floppy drives. There is no power switch: a kernel that\n"
     "            halts with all interrupts masked has powered off. What one says\n"
-    "            before it has a console shows with --append earlycon.";
+    "            before it has a console shows with --append earlycon.\n"
+    "  malta     MIPS' Malta board with a 24Kf, GT-64120 and PIIX4, for kernels that\n"
+    "            know it, such as Debian's linux-image-4kc-malta; say --board malta.\n"
+    "            IDE, CD-ROM and virtio drives, PCnet and the PC's PCI network cards,\n"
+    "            serial console on ttyS0. RAM beyond 256M is at 0x90000000. No\n"
+    "            firmware, screen or floppy drives.";
 
 static const char disks[] =
     "Disks, CDs and floppies of `ring3 run`, at most 8 in all:\n"
