@@ -101,8 +101,9 @@ static const char network[] =
     "  --net stream,connect=HOST:PORT    them; a lost connection is made anew\n"
     "  --net tap,name=tap0     an interface of the host that is yours\n"
     "Words for the card, behind any of these:\n"
-    "      model=virtio|e1000|rtl8139|rtl8139c|ne2k    virtio for a KERNEL from the\n"
-    "                            command line, else e1000; ne2k suits the oldest\n"
+    "      model=virtio|e1000|rtl8139|rtl8139c|ne2k|pcnet    on board pc virtio for\n"
+    "                            a KERNEL from the command line, else e1000; ne2k\n"
+    "                            suits the oldest; on board malta pcnet\n"
     "      mac=52:54:00:12:34:56";
 
 static const char images[] =

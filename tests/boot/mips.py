@@ -232,6 +232,39 @@ def devices():
             expect(f.read() == 'from inside\n', 'the guest wrote something else')
 
 
+def everything():
+    """With as many devices as ring3 takes, disks, cards and shares are numbered as they were given, and
+    each has its own."""
+    script = ('cat /proc/partitions\nfor d in a b c d e f g h; do head -c 8 /dev/vd$d; done; echo\n'
+              'for i in 0 1 2 3; do cat /sys/class/net/eth$i/address; mkdir /m$i\n'
+              'mount -t 9p -o trans=virtio,version=9p2000.L t$i /m$i; cat /m$i/name; done\n'
+              'grep -E "^ *[23456]:" /proc/interrupts\n')
+    with tempfile.TemporaryDirectory(prefix='ring3-mips.') as folder:
+        options = ['--virtio', 'console']
+        for i in range(8):
+            with open(f'{folder}/disk{i}', 'wb') as f:
+                f.write(b'disk:%02d ' % i)
+                f.truncate((i + 1) << 20)
+            options += ['--disk', f'{folder}/disk{i}']
+        for i in range(4):
+            os.mkdir(f'{folder}/share{i}')
+            with open(f'{folder}/share{i}/name', 'w', encoding='ascii') as f:
+                f.write(f'share {i}\n')
+            options += ['--net', 'user', '--share', f'{folder}/share{i},tag=t{i}']
+        with Guest(options, script=script,
+                   modules='virtio_mmio virtio_blk virtio_net virtio_console virtio_rng '
+                           'virtio_balloon 9pnet_virtio 9p') as guest:
+            for i in range(8):
+                guest.wait_for(rf' {(i + 1) << 10} vd{"abcdefgh"[i]}\n')
+            guest.wait_for(''.join(f'disk:{i:02d} ' for i in range(8)) + '\n')
+            for i in range(4):
+                guest.wait_for(rf'52:54:00:12:34:5{6 + i}\nshare {i}\n')
+            for line in (r'2: .* ttyS0', r'3: .*\.rtc', r'4: .*(virtio\d+(, )?){8}\n',
+                         r'5: .*(virtio\d+(, )?){4}\n', r'6: .*(virtio\d+(, )?){7}\n'):
+                guest.wait_for(line)
+            guest.wait_exit(0)
+
+
 def console():
     """hvc0 takes the terminal: output, and typed input."""
     script = 'exec <>/dev/hvc0 >&0 2>&0\necho "speak:"\nread -r line\necho "heard <$line>"\n'
@@ -391,8 +424,8 @@ def refusals():
 
 
 CASES = {f.__name__: f for f in (first_lines, session_64m, session_256m, session_1g, interactive,
-                                 reboot, date, disk, disk_legacy, network, devices, console, snapshot,
-                                 load, idle, bare, refusals)}
+                                 reboot, date, disk, disk_legacy, network, devices, everything, console,
+                                 snapshot, load, idle, bare, refusals)}
 
 
 def main():

@@ -21,7 +21,8 @@ static uint32_t word(struct mips32_rig *m)
         return next();
     unsigned row = next() % (unsigned)mips32_rows(m->v->decoder);
     const struct mips32_op *op = mips32_row(m->v->decoder, row);
-    return op->match | (next() & ~op->mask);
+    w = op->match | (next() & ~op->mask);
+    return op->flags & (MIPS32_LOAD | MIPS32_STORE) && next() & 7 ? w & ~0xf003u : w;
 }
 
 /* Addresses near something. */

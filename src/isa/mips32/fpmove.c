@@ -185,6 +185,13 @@ MIPS32_HANDLER(op_prefx)
     return in + 1;
 }
 
+/* Coprocessor 1's words without a row of their own: unusable comes before reserved. */
+MIPS32_HANDLER(op_reserved)
+{
+    mips32_raise(v, EXC_RI);
+    return in;
+}
+
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 #define M_MAJOR 0xfc000000u
@@ -234,6 +241,8 @@ static const struct mips32_op ops[] = {
     {"sdxc1",  0x4c000009, M_SX,       op_sdxc1,   "Sx",  ST | MIPS32_R2},
     {"suxc1",  0x4c00000d, M_SX,       op_suxc1,   "Sx",  ST | U},
     {"prefx",  0x4c00000f, M_SX,       op_prefx,   "x",   R2},
+    {"cop1",   0x44000000, M_MAJOR,    op_reserved, "",   C1 | MIPS32_END},
+    {"cop1x",  0x4c000000, M_MAJOR,    op_reserved, "",   R2 | MIPS32_END},
     {"lwc1",   0xc4000000, M_MAJOR,    op_lwc1,    "To",  LD},
     {"ldc1",   0xd4000000, M_MAJOR,    op_ldc1,    "To",  LD},
     {"swc1",   0xe4000000, M_MAJOR,    op_swc1,    "To",  ST},

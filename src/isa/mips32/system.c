@@ -168,6 +168,13 @@ MIPS32_HANDLER(op_no_cop2)
     return in;
 }
 
+/* Coprocessor 0's words without a row of their own: unusable comes before reserved. */
+MIPS32_HANDLER(op_reserved)
+{
+    mips32_raise(v, EXC_RI);
+    return in;
+}
+
 #define M_MAJOR  0xfc000000u
 #define M_REGIMM 0xfc1f0000u
 #define M_FUNCT  0xfc00003fu
@@ -204,6 +211,7 @@ static const struct mips32_op ops[] = {
     {"tlbp",    0x42000008, 0xffffffff, op_tlbp,     "",   P},
     {"eret",    0x42000018, 0xffffffff, op_eret,     "",   P | E},
     {"wait",    0x42000020, 0xfe00003f, op_wait,     "",   P | E},
+    {"cop0",    0x40000000, M_MAJOR,    op_reserved, "",   P | E},
     {"cop2",    0x48000000, M_MAJOR,    op_no_cop2,  "",   E},
     {"rdhwr",   0x7c00003b, 0xffe007ff, op_rdhwr,    "w",  MIPS32_R2},
     {"cache",   0xbc000000, M_MAJOR,    op_nothing,  "o",  P},
