@@ -45,18 +45,19 @@ static void update_attention(struct mips32_tr *tr)
     x64_op_mem(e, X64_OP(0xf7), 0, MIPS32_STATE(base.attention)); /* test */
     x64_u32(e, MIPS32_ATTN_OPEN);
     uint8_t *quiet = x64_jcc(e, X64_CC_E);
+    mips32_tr_count(tr, 1);
     x64_mov32_imm(e, X64_R8, tr->pc + 4);
     mips32_tr_exit(tr, DBT_EXIT_ATTENTION);
     x64_here32(e, quiet);
     x64_here32(e, closed);
 }
 
-/* Other changes, and the way to user mode without ERET, are the interpreter's. */
+/* Other changes, and the way out of kernel mode without ERET, are the interpreter's. */
 static bool tr_write_status(struct mips32_tr *tr)
 {
     struct x64 *e = &tr->e;
     uint32_t mask = mips32_status_mask(tr->v->model);
-    if (tr->in_slot || tr->t->options.count || tr->t->options.trap)
+    if (tr->in_slot || tr->t->options.trap)
         return false;
     mips32_tr_load(tr, X64_R8, tr->in.rt);
     x64_op_reg(e, X64_OP(0x81), 4, X64_R8); /* and */
@@ -66,12 +67,13 @@ static bool tr_write_status(struct mips32_tr *tr)
     x64_op_reg(e, X64_OP(0xf7), 0, X64_R9); /* test */
     x64_u32(e, ~STATUS_QUICK);
     mips32_tr_leave_if(tr, X64_CC_NE, MIPS32_WANT_NONE);
-    x64_mov32(e, X64_R9, X64_R8);
-    x64_op_reg(e, X64_OP(0x83), 4, X64_R9); /* and */
-    x64_u8(e, ST_UM | ST_EXL);
-    x64_op_reg(e, X64_OP(0x83), 7, X64_R9); /* cmp */
-    x64_u8(e, ST_UM);
-    mips32_tr_leave_if(tr, X64_CC_E, MIPS32_WANT_NONE);
+    x64_op_reg(e, X64_OP(0xf6), 0, X64_R8); /* test r8b, imm8 */
+    x64_u8(e, ST_EXL);
+    uint8_t *in_exception = x64_jcc(e, X64_CC_NE);
+    x64_op_reg(e, X64_OP(0xf6), 0, X64_R8);
+    x64_u8(e, ST_UM | ST_SM);
+    mips32_tr_leave_if(tr, X64_CC_NE, MIPS32_WANT_NONE);
+    x64_here32(e, in_exception);
     x64_store32(e, MIPS32_STATE(cp0.status), X64_R8);
     update_attention(tr);
     return true;
