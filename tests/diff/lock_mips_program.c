@@ -91,8 +91,8 @@ static void make_mode(struct making *m)
     } else if (way == 9) {
         x |= ST_UM;
     }
-    if (m->kernel && making_chance(m, 8))
-        x |= ST_EXL;
+    if (m->kernel && making_chance(m, 20)) /* in an exception from some mode */
+        x |= ST_EXL | (making_chance(m, 50) ? making_status(m) & (ST_UM | ST_SM) : 0);
     if (m->kernel && m->p->at >= KSEG0 && making_chance(m, 3))
         x |= ST_ERL;
     m->p->status = x;

@@ -218,10 +218,21 @@ static void put_mtc0(struct making *m, unsigned reg, uint32_t x)
     put(m, MTC0 | by << 16 | reg << 11);
 }
 
+/* Some bits of Status change, as kernels do it. */
+static void put_status_change(struct making *m)
+{
+    static const uint32_t bits[] = {ST_IE, ST_EXL, ST_UM, ST_SM, ST_IE | ST_EXL, ST_EXL | ST_UM, 0};
+    unsigned by = 8 + making_below(m, 8);
+    uint32_t change = MAKING_PICK(m, bits) | (making_chance(m, 10) ? making_status(m) & ST_IM : 0);
+    put(m, MFC0 | by << 16 | 12 << 11);
+    put(m, 0x38000000 | by << 21 | by << 16 | change); /* xori */
+    put(m, MTC0 | by << 16 | 12 << 11);
+}
+
 /* A register of CP0 with a value that means something. */
 static void put_control(struct making *m)
 {
-    switch (making_below(m, 8)) {
+    switch (making_below(m, 12)) {
     case 0:
         put_mtc0(m, 10, (making_address(m) & HI_VPN2) | making_asid(m)); /* EntryHi */
         break;
@@ -237,8 +248,12 @@ static void put_control(struct making *m)
     case 4:
         put_mtc0(m, 6, making_below(m, 17)); /* Wired */
         break;
-    default:
+    case 5:
+    case 6:
         put_mtc0(m, 12, making_status(m));
+        break;
+    default:
+        put_status_change(m);
     }
 }
 
