@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 # Fetch the guests that ring3 is shown and tested with: Debian's own kernels and static busyboxes.
 #
-#   tools/guest.sh [--arch ARCH]             fetch unless cached; prints the guest's directory
-#   tools/guest.sh [--arch ARCH] --cached    never fetch: prints the directory, or fails
-#   tools/guest.sh [--arch ARCH] --refresh   fetch anew
+#   tools/guest.sh [--arch GUEST]             fetch unless cached; prints the guest's directory
+#   tools/guest.sh [--arch GUEST] --cached    never fetch: prints the directory, or fails
+#   tools/guest.sh [--arch GUEST] --refresh   fetch anew
 #
-# ARCH is Debian's word, a row of the table below: i386 (when none is given) or mipsel. The directory
-# holds the kernel (vmlinuz, for mipsel an ELF file), busybox and modules.
+# GUEST is a row of the table below: an architecture by Debian's word, i386 (when none is given) or
+# mipsel, or malta, the kernel that Debian makes for that MIPS board. The directory holds the kernel
+# (vmlinuz, for MIPS an ELF file), busybox and modules.
 #
 # Needs no privilege and does not touch the machine's package state (tools/archive.sh). Packages are
 # unpacked, never installed. Cached under ~/.cache/ring3 with checksums.
@@ -21,22 +22,25 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tools/common.sh"
 . "$top/tools/archive.sh"
 
-# architecture, flavour of the kernel (linux-image-FLAVOUR depends on the newest), its file in /boot
+# guest, architecture, flavour of the kernel (linux-image-FLAVOUR depends on the newest), its file in
+# /boot
 guests='
-i386   686        vmlinuz
-mipsel mips32r2el vmlinuz
+i386   i386   686        vmlinuz
+mipsel mipsel mips32r2el vmlinuz
+malta  mipsel 4kc-malta  vmlinuz
 '
-usage='usage: tools/guest.sh [--arch i386|mipsel] [--cached|--refresh]'
+usage='usage: tools/guest.sh [--arch i386|mipsel|malta] [--cached|--refresh]'
 
 layout=2 # of the cache; another number is fetched again
-arch=i386
+guest=i386
 if [ "${1:-}" = --arch ]; then
-    arch=${2:-}
+    guest=${2:-}
     shift 2 || die 125 "$usage"
 fi
-row=$(printf '%s' "$guests" | awk -v arch="$arch" '$1 == arch { print $2, $3 }')
-[ -n "$row" ] || die 125 "there is no guest of architecture \"$arch\". $usage"
-flavour=${row% *} image=${row#* }
+row=$(printf '%s' "$guests" | awk -v guest="$guest" '$1 == guest { print $2, $3, $4 }')
+[ -n "$row" ] || die 125 "there is no guest of architecture \"$guest\". $usage"
+arch=${row%% *} image=${row##* } flavour=${row#* }
+flavour=${flavour% *}
 mode=${1:-}
 case $mode in
 '' | --cached | --refresh) ;;
@@ -44,7 +48,7 @@ case $mode in
 esac
 
 cache=$(cache_dir)
-dest=$cache/guest-$arch
+dest=$cache/guest-$guest
 
 # Whole, unaltered since it was fetched, and of today's layout? Modules are checked by their user.
 intact()
@@ -86,7 +90,7 @@ fetch()
 say "looking for Debian's $arch kernel and busybox"
 archive_fetch fetch
 say "unpacking"
-new=$(mktemp -d "$cache/guest-$arch.XXXXXX")
+new=$(mktemp -d "$cache/guest-$guest.XXXXXX")
 also=$new
 archive_unpack "$new/packages"
 cp "$work/root/boot/$image-${kernel#linux-image-}" "$new/vmlinuz"

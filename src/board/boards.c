@@ -7,6 +7,7 @@
 const struct board_ops *const boards[] = {
     &pc_board,
     &mipsvirt_board,
+    &malta_board,
     NULL,
 };
 

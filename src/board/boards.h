@@ -5,7 +5,7 @@
 
 #include "ring3/board.h"
 
-extern const struct board_ops mipsvirt_board, pc_board;
+extern const struct board_ops malta_board, mipsvirt_board, pc_board;
 
 /* The default first; ends with NULL. */
 extern const struct board_ops *const boards[];

@@ -191,7 +191,8 @@ static int build_pci(struct pc *pc, struct err *e)
         return -e->errnum;
     struct piix4_wiring w = {.route = {PC_PIRQ_A, PC_PIRQ_B, PC_PIRQ_C, PC_PIRQ_D},
                              .pm_base = ACPI_PM_BASE,
-                             .smbus_base = PIIX4_SMBUS_BASE};
+                             .smbus_base = PIIX4_SMBUS_BASE,
+                             .slot = PC_SLOT_PIIX4};
     for (unsigned i = 0; i < ARRAY_LEN(w.isa); i++)
         w.isa[i] = pc_irq_for_pci(pc, i);
     pc->piix4 = add(pc, piix4_new(pci, &w, e));

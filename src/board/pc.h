@@ -3,6 +3,7 @@
 #ifndef RING3_BOARD_PC_H
 #define RING3_BOARD_PC_H
 
+#include "board/ide_parts.h"
 #include "boot/boot.h"
 #include "isa/x86/x86.h"
 #include "ring3/vm.h"
@@ -51,11 +52,11 @@ struct pc {
     struct dev_host host;
     struct device *lapic, *ioapic, *hpet, *pic, *pit, *rtc, *port92, *i8042, *com1, *pci_host,
         *piix4, *acpi_pm;
-    uint8_t ide_place[VM_MAX_DRIVES];    /* of config.drive[]: 1 to 4, 0 for what is no IDE drive */
-    uint8_t floppy_place[VM_MAX_DRIVES]; /* the same for floppies */
+    struct ide_parts ide;
+    uint8_t floppy_place[VM_MAX_DRIVES]; /* of config.drive[]: 1 and 2, 0 for what is no floppy */
     struct device *fw_cfg;               /* NULL without firmware */
     struct device *vga;                  /* or NULL */
-    struct device *ide, *dma;
+    struct device *dma;
     struct device *fdc;                                    /* NULL without floppy drives */
     struct irq_line fpu_error;                             /* interrupt 13 */
     struct irq_line pic_line[PC_IRQS], apic_line[PC_IRQS]; /* of pc_irq() */

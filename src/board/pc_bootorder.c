@@ -48,9 +48,9 @@ static void add_drive(struct pc *pc, struct order *o, unsigned drive)
 {
     if (kind_of(&pc->vm->config.drive[drive]) == BOOT_FLOPPY)
         line(o, "/pci@i0cf8/isa@%d/fdc@03f0/floppy@%u", PC_SLOT_PIIX4, o->floppies++);
-    else if (pc->ide_place[drive])
+    else if (pc->ide.place[drive])
         line(o, "/pci@i0cf8/ide@%d,1/drive@%d/disk@%d", PC_SLOT_PIIX4,
-             (pc->ide_place[drive] - 1) / 2, (pc->ide_place[drive] - 1) % 2);
+             (pc->ide.place[drive] - 1) / 2, (pc->ide.place[drive] - 1) % 2);
     else
         line(o, "/pci@i0cf8/scsi@%x/disk@0,0", PC_SLOT_DRIVE + drive);
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Drives of the pc board that are not virtio: IDE disks and CD-ROMs, floppies, and the DMA
  * controllers that move the floppies' data. There is a floppy controller only if there is a drive.
- *
- * Disks become primary master, primary slave, secondary master, secondary slave, in the order they
- * were given; CD-ROMs the secondary master first, so that a PC's usual places are kept. */
+ */
 #include "board/pc.h"
 
 #include <errno.h>
@@ -16,68 +14,12 @@
 
 #define CMOS_FLOPPIES 0x10u /* types of drive 0 (7-4) and 1 (3-0) */
 
-/* Disks without an interface are IDE for firmware; kernels given directly get virtio instead. */
-static bool is_ide(const struct vm_config *c, const struct drive_config *d)
-{
-    if (d->interface == DRIVE_AUTO)
-        return d->cdrom || !c->kernel || c->firmware;
-    return d->interface == DRIVE_IDE;
-}
-
-/* Put a drive into the first free place of `order`. */
-static int place(struct pc *pc, unsigned drive, struct ide_config *ide,
-                 const uint8_t order[IDE_DRIVES], enum ide_kind kind, struct err *e)
-{
-    for (unsigned i = 0; i < IDE_DRIVES; i++) {
-        unsigned n = order[i];
-        if (ide->drive[n].kind == IDE_ABSENT) {
-            ide->drive[n].kind = kind;
-            ide->drive[n].medium = pc->vm->drive[drive];
-            pc->ide_place[drive] = (uint8_t)(n + 1);
-            return 0;
-        }
-    }
-    return err_set(e, EINVAL, "too-many-ide",
-                   "more than %d IDE drives (disks and CD-ROMs); give other disks the interface "
-                   "virtio (--disk FILE,if=virtio)",
-                   IDE_DRIVES);
-}
-
-/* CD-ROMs first: they have the narrower choice. */
-static int place_drives(struct pc *pc, struct ide_config *ide, bool cdroms, struct err *e)
-{
-    static const uint8_t disk_order[IDE_DRIVES] = {0, 1, 2, 3}, cd_order[IDE_DRIVES] = {2, 3, 1, 0};
-    const struct vm_config *c = &pc->vm->config;
-    int r = 0;
-
-    for (unsigned i = 0; i < c->drives && r == 0; i++) {
-        const struct drive_config *d = &c->drive[i];
-        if (!is_ide(c, d) || d->cdrom != cdroms)
-            continue;
-        if (d->cdrom)
-            r = place(pc, i, ide, cd_order, IDE_CDROM, e);
-        else if (pc->vm->drive[i])
-            r = place(pc, i, ide, disk_order, IDE_DISK, e);
-        else
-            r = err_set(e, EINVAL, "drive-empty", "drive %u: an IDE disk needs an image", i);
-    }
-    return r;
-}
-
 static int build_ide(struct pc *pc, struct err *e)
 {
-    struct ide_config ide = {.irq = {pc_irq(pc, IDE_IRQ0), pc_irq(pc, IDE_IRQ1)}};
-    int r = place_drives(pc, &ide, true, e);
+    const struct ide_config wiring = {.irq = {pc_irq(pc, IDE_IRQ0), pc_irq(pc, IDE_IRQ1)},
+                                      .slot = PC_SLOT_PIIX4};
 
-    if (r == 0)
-        r = place_drives(pc, &ide, false, e);
-    if (r < 0)
-        return r;
-    pc->ide = ide_new(&pc->host, pci_host_of(pc->pci_host), &ide, e);
-    if (!pc->ide)
-        return -e->errnum;
-    vm_add_device(pc->vm, pc->ide);
-    return 0;
+    return ide_parts_build(&pc->ide, pc->vm, &pc->host, pci_host_of(pc->pci_host), &wiring, e);
 }
 
 /* In the order they were given. */
@@ -123,8 +65,8 @@ int pc_change_medium(struct vm *vm, unsigned n, struct block *medium, struct err
 
     if (pc->floppy_place[n])
         r = fdc_change_medium(pc->fdc, pc->floppy_place[n] - 1u, medium);
-    else if (pc->ide_place[n])
-        r = ide_change_medium(pc->ide, pc->ide_place[n] - 1u, medium);
+    else if (pc->ide.place[n])
+        r = ide_change_medium(pc->ide.ide, pc->ide.place[n] - 1u, medium);
     if (r == -EINVAL)
         return err_set(
             e, EINVAL, "floppy-size",

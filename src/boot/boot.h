@@ -4,7 +4,8 @@
  *
  * Formats for i386: Linux bzImage (boot protocol 2.02 and later, 32-bit entry), multiboot 1 (ELF32
  * or the address fields), ELF32 executables such as vmlinux. For MIPS: ELF32 executables, which get
- * a device tree (uhi.c). Low memory the loader uses itself on i386:
+ * a device tree (uhi.c) or arguments and an environment (yamon.c). Low memory the loader uses
+ * itself on i386:
  *
  *   0x90000  boot_params ("zero page") or multiboot information     the stack grows down from here
  *   0x91000  GDT
@@ -25,6 +26,11 @@ struct boot_e820 {
 };
 #define BOOT_E820_MAX 128
 
+/* Of the environment that a monitor keeps: "memsize", "33554432". */
+struct boot_variable {
+    const char *name, *value;
+};
+
 struct boot_request {
     enum guest_arch arch; /* what the machine runs */
     const char *kernel;   /* path */
@@ -38,6 +44,8 @@ struct boot_request {
     /* For kernels that are told by a device tree: the machine's, to which the loader adds what it
      * knows: command line and initrd. At most BOOT_TREE_BYTES / 2. */
     const void *tree;
+    /* For kernels that are told by a monitor's environment instead; ends with a name of NULL. */
+    const struct boot_variable *environment;
 };
 #define BOOT_TREE_BYTES (64 * KIB) /* room for it in guest memory */
 

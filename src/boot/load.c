@@ -157,7 +157,9 @@ static int load_i386(struct loading *l, struct err *e)
 static int load_mips(struct loading *l, struct err *e)
 {
     *l->plan = (struct boot_plan){0};
-    return elf_is(l) ? uhi_load(l, e) : unknown_image(l, e);
+    if (!elf_is(l))
+        return unknown_image(l, e);
+    return l->req->environment ? yamon_load(l, e) : uhi_load(l, e);
 }
 
 static const struct {

@@ -88,6 +88,8 @@ int multiboot_load(struct loading *l, struct err *e);
 
 /* uhi.c: ELF32 executables for MIPS. */
 int uhi_load(struct loading *l, struct err *e);
+/* yamon.c: the same, for machines without a tree. */
+int yamon_load(struct loading *l, struct err *e);
 
 /* unknown.c: an error that names what the file is. */
 int unknown_image(const struct loading *l, struct err *e);

@@ -26,8 +26,8 @@ struct stat_options {
 /* Rows of the table: figures that count up, shown as so many a second; a name that ends in a dot
  * stands for all that begin so. */
 static const char *const rates[] = {
-    "instructions", "exit_", "fault_", "dbt_exit_", "dbt_fault_", "view_fills", "virtio",
-    "drive",        "net",   "nic",    "e1000",     "rtl8139",    "ne2k",       "ide",
+    "instructions", "exit_", "fault_", "dbt_exit_", "dbt_fault_", "view_fills", "virtio", "drive",
+    "net",          "nic",   "e1000",  "rtl8139",   "ne2k",       "pcnet",      "ide",
 };
 static const char *const levels[] = {"ram_touched_mib", "resident_beyond_mib", "host_cpu_s"};
 

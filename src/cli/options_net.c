@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Names that the board knows; here too, because configurations borrow strings. */
-static const char *const models[] = {"virtio", "e1000", "rtl8139", "rtl8139c", "ne2k"};
+static const char *const models[] = {"virtio", "e1000", "rtl8139", "rtl8139c", "ne2k", "pcnet"};
 
 static const uint8_t first_mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
@@ -20,7 +20,8 @@ static int set_model(struct nic_config *nic, const struct net_word *w, struct er
         }
     return err_set(
         e, EINVAL, "net-model",
-        "--net: there is no card \"%.*s\"; model= knows virtio, e1000, rtl8139, rtl8139c and ne2k",
+        "--net: there is no card \"%.*s\"; model= knows virtio, e1000, rtl8139, rtl8139c, ne2k and "
+        "pcnet",
         (int)w->value_len, w->value);
 }
 

@@ -40,7 +40,7 @@ struct acpi_pm {
     void *opaque;
     struct timer timer;
     struct log_limit limit;
-    unsigned mapped; /* entries of blocks[] that are on the bus */
+    uint16_t at[3]; /* ports of blocks[] as they are on the bus, or 0; not state */
 
     uint16_t pm1_sts, pm1_en, pm1_cnt;
     uint64_t toggle; /* tick at which the counter's top bit toggles next, as far as STS knows */
@@ -213,14 +213,49 @@ void acpi_pm_power_button(struct device *d)
 /* ---- device ---------------------------------------------------------------------------------- */
 
 static const struct block {
-    uint16_t base, len;
+    bool moves; /* offset is from the base that moves */
+    uint16_t offset, len;
     const char *name;
     struct io_ops ops;
 } blocks[] = {
-    {ACPI_PM_BASE, ACPI_PM_TIMER, "acpi-pm1", {pm1_read, pm1_write, 1, 2}},
-    {ACPI_PM_BASE + ACPI_PM_TIMER, 4, "acpi-timer", {timer_read, NULL, 4, 4}},
-    {ACPI_SMI_PORT, 2, "acpi-smi", {smi_read, smi_write, 1, 1}},
+    {true, ACPI_PM1_EVENT, ACPI_PM_TIMER, "acpi-pm1", {pm1_read, pm1_write, 1, 2}},
+    {true, ACPI_PM_TIMER, 4, "acpi-timer", {timer_read, NULL, 4, 4}},
+    {false, ACPI_SMI_PORT, 2, "acpi-smi", {smi_read, smi_write, 1, 1}},
 };
+
+static void unmap(struct acpi_pm *s, unsigned i)
+{
+    if (s->at[i])
+        bus_unmap(s->h.pio, s->at[i]);
+    s->at[i] = 0;
+}
+
+static int map(struct acpi_pm *s, unsigned i, uint16_t base, struct err *e)
+{
+    const struct block *b = &blocks[i];
+    uint16_t at = (uint16_t)(b->moves ? base + b->offset : b->offset);
+    int r = bus_map(s->h.pio, at, b->len, &b->ops, s, b->name, e);
+
+    if (r == 0)
+        s->at[i] = at;
+    return r;
+}
+
+void acpi_pm_move(struct device *d, uint16_t port)
+{
+    struct acpi_pm *s = container_of(d, struct acpi_pm, dev);
+    struct err e;
+
+    for (unsigned i = 0; i < ARRAY_LEN(blocks); i++) {
+        uint16_t at = (uint16_t)(port ? port + blocks[i].offset : 0);
+        if (!blocks[i].moves || s->at[i] == at)
+            continue;
+        unmap(s, i);
+        if (port && map(s, i, port, &e) < 0)
+            log_guest(s->h.log, &s->limit, "acpi-base",
+                      "guest placed the power management registers badly: %s", e.text);
+    }
+}
 
 static void reset(struct device *d)
 {
@@ -239,8 +274,8 @@ static void release(struct device *d)
     struct acpi_pm *s = container_of(d, struct acpi_pm, dev);
 
     timer_set(&s->timer, TIMER_NEVER);
-    while (s->mapped)
-        bus_unmap(s->h.pio, blocks[--s->mapped].base);
+    for (unsigned i = 0; i < ARRAY_LEN(blocks); i++)
+        unmap(s, i);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -285,12 +320,10 @@ struct device *acpi_pm_new(const struct dev_host *h, struct irq_line sci,
     pthread_mutex_init(&s->lock, NULL);
     timer_init(&s->timer, h->clock, timer_fired, s);
     status_clear(s, STS_TMR);
-    for (; s->mapped < ARRAY_LEN(blocks); s->mapped++) {
-        const struct block *b = &blocks[s->mapped];
-        if (bus_map(h->pio, b->base, b->len, &b->ops, s, b->name, e) < 0) {
+    for (unsigned i = 0; i < ARRAY_LEN(blocks); i++)
+        if (map(s, i, ACPI_PM_BASE, e) < 0) {
             release(&s->dev);
             return NULL;
         }
-    }
     return &s->dev;
 }

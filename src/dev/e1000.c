@@ -383,7 +383,7 @@ struct device *e1000_new(const struct nic_wiring *w, struct err *e)
     timer_init(&s->tx_timer, s->h.clock, e1000_tx_timer, s);
     e1000_eeprom_fill(s);
     describe(s);
-    if (pci_add(w->pci, &s->pci, w->slot, 0, e) < 0) {
+    if (pci_add(w->pci, &s->pci, w->slot, w->function, e) < 0) {
         pthread_mutex_destroy(&s->lock);
         free(s);
         return NULL;

@@ -326,7 +326,7 @@ struct device *ide_new(const struct dev_host *h, struct pci_host *pci, const str
         s->channel[i].irq = c->irq[i];
     }
     describe_function(s);
-    if (pci_add(pci, &s->func, 1, 1, e) < 0 || map_ports(s, e) < 0) {
+    if (pci_add(pci, &s->func, c->slot ? c->slot : 1, 1, e) < 0 || map_ports(s, e) < 0) {
         release(&s->dev);
         return NULL;
     }

@@ -479,7 +479,7 @@ struct device *ne2k_new(const struct nic_wiring *w, struct err *e)
     s->pci.config[PCI_STATUS + 1] = 0x02;
     s->pci.config[PCI_INT_PIN] = 1;
     pci_func_bar(&s->pci, 0, true, PORTS, &io, s);
-    if (pci_add(w->pci, &s->pci, w->slot, 0, e) < 0) {
+    if (pci_add(w->pci, &s->pci, w->slot, w->function, e) < 0) {
         pthread_mutex_destroy(&s->lock);
         free(s);
         return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* PCI host, configuration mechanism 1 (PCI Local Bus Specification 2.2, 3.2.2.3.2): the dword at
- * port 0xcf8 selects function and register, 0xcfc-0xcff are its bytes. See ring3/devices/pci.h.
+/* PCI host, with configuration mechanism 1 or without (PCI Local Bus Specification 2.2, 3.2.2.3.2):
+ * the dword at port 0xcf8 selects function and register, 0xcfc-0xcff are its bytes. See
+ * ring3/devices/pci.h.
  *
  *   31 30     24 23   16 15    11 10     8 7        2 1 0
  *   EN reserved   bus     device  function register   0 0
@@ -37,6 +38,7 @@ struct pci_host {
     pthread_mutex_t lock; /* configuration: all below but the pins; functions' config and BARs */
     struct dev_host h;
     struct irq_line reset;
+    unsigned turn; /* of the pins: see pci_bus_new() */
     struct pci_func *func[DEVFNS];
     uint32_t address;
     uint8_t reset_control;
@@ -122,7 +124,7 @@ static void bars_update(struct pci_host *p, struct pci_func *f)
 
 static unsigned pirq_of(const struct pci_func *f)
 {
-    return pci_pirq_of(f->devfn >> 3, f->config[PCI_INT_PIN]);
+    return ((f->devfn >> 3) + f->config[PCI_INT_PIN] + f->host->turn) & (PIRQS - 1);
 }
 
 static bool pulls(const struct pci_func *f)
@@ -170,33 +172,32 @@ static bool pin_level(struct pci_func *f)
 
 /* ---- configuration accesses ------------------------------------------------------------------ */
 
-/* The function and register that the address register and a data port offset select. */
-static struct pci_func *selected(const struct pci_host *p, unsigned offset, unsigned *at)
+/* The function and register of a configuration cycle. */
+static struct pci_func *selected(const struct pci_host *p, uint32_t address, unsigned offset,
+                                 unsigned *at)
 {
-    if (!(p->address & ADDRESS_ENABLE) || (p->address >> 16 & 0xff))
-        return NULL;
-    *at = (p->address & 0xfc) + offset;
-    return p->func[p->address >> 8 & 0xff];
+    *at = (address & 0xfc) + offset;
+    return address >> 16 & 0xff ? NULL : p->func[address >> 8 & 0xff];
 }
 
-static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
+bool pci_config_read(struct pci_host *p, uint32_t address, unsigned offset, unsigned size,
+                     uint32_t *value)
 {
-    struct pci_host *p = opaque;
     unsigned at;
-    uint32_t value = 0;
 
+    *value = 0;
     pthread_mutex_lock(&p->lock);
-    struct pci_func *f = selected(p, (unsigned)offset, &at);
+    struct pci_func *f = selected(p, address, offset, &at);
     if (f && f->config_read)
         f->config_read(f, at, size);
     for (unsigned i = 0; i < size; i++) {
         uint8_t byte = f ? f->config[at + i] : 0xff;
         if (f && at + i == PCI_STATUS && pin_level(f))
             byte |= PCI_STATUS_INTX;
-        value |= (uint32_t)byte << 8 * i;
+        *value |= (uint32_t)byte << 8 * i;
     }
     pthread_mutex_unlock(&p->lock);
-    return value;
+    return f;
 }
 
 static void config_write(struct pci_host *p, struct pci_func *f, unsigned at, unsigned size,
@@ -215,16 +216,46 @@ static void config_write(struct pci_host *p, struct pci_func *f, unsigned at, un
         f->config_written(f, at, size);
 }
 
-static void data_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+bool pci_config_write(struct pci_host *p, uint32_t address, unsigned offset, unsigned size,
+                      uint32_t value)
 {
-    struct pci_host *p = opaque;
     unsigned at;
 
     pthread_mutex_lock(&p->lock);
-    struct pci_func *f = selected(p, (unsigned)offset, &at);
+    struct pci_func *f = selected(p, address, offset, &at);
     if (f)
-        config_write(p, f, at, size, (uint32_t)value);
+        config_write(p, f, at, size, value);
     pthread_mutex_unlock(&p->lock);
+    return f;
+}
+
+/* ---- mechanism 1 ----------------------------------------------------------------------------- */
+
+static uint32_t address_register(struct pci_host *p)
+{
+    pthread_mutex_lock(&p->lock);
+    uint32_t address = p->address;
+    pthread_mutex_unlock(&p->lock);
+    return address;
+}
+
+static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
+{
+    struct pci_host *p = opaque;
+    uint32_t address = address_register(p), value = UINT32_MAX;
+
+    if (address & ADDRESS_ENABLE)
+        pci_config_read(p, address, (unsigned)offset, size, &value);
+    return value;
+}
+
+static void data_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct pci_host *p = opaque;
+    uint32_t address = address_register(p);
+
+    if (address & ADDRESS_ENABLE)
+        pci_config_write(p, address, (unsigned)offset, size, (uint32_t)value);
 }
 
 static uint64_t address_read(void *opaque, uint64_t offset, unsigned size)
@@ -320,6 +351,20 @@ void pci_func_bar_ram(struct pci_func *f, unsigned n, uint32_t len, uint64_t ram
     put_config(f->writable + PCI_BAR0 + 4 * n, ~(len - 1), 4);
 }
 
+/* lock held; power_up is what a reset brings back. */
+static void mark_multifunction(struct pci_host *host, unsigned device)
+{
+    struct pci_func *first = host->func[device << 3];
+    bool others = false;
+
+    for (unsigned n = 1; n < 8; n++)
+        others |= host->func[device << 3 | n] != NULL;
+    if (!first || !others)
+        return;
+    first->config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTIFUNCTION;
+    first->power_up[PCI_HEADER_TYPE] |= PCI_HEADER_MULTIFUNCTION;
+}
+
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,
             struct err *e)
 {
@@ -337,6 +382,7 @@ int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned
         f->host = host;
         f->devfn = (uint8_t)devfn;
         memcpy(f->power_up, f->config, sizeof f->config);
+        mark_multifunction(host, device);
     }
     pthread_mutex_unlock(&host->lock);
     return r;
@@ -413,7 +459,7 @@ static const struct device_ops host_ops = {
     .state_count = ARRAY_LEN(host_state),
 };
 
-struct device *pci_host_new(const struct dev_host *h, struct irq_line reset, struct err *e)
+struct device *pci_bus_new(const struct dev_host *h, unsigned turn, struct err *e)
 {
     struct pci_host *p = calloc(1, sizeof *p);
 
@@ -423,9 +469,20 @@ struct device *pci_host_new(const struct dev_host *h, struct irq_line reset, str
     }
     p->dev = (struct device){.ops = &host_ops, .instance = "pci"};
     p->h = *h;
-    p->reset = reset;
+    p->turn = turn;
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_init(&p->pins, NULL);
+    return &p->dev;
+}
+
+struct device *pci_host_new(const struct dev_host *h, struct irq_line reset, struct err *e)
+{
+    struct device *d = pci_bus_new(h, PCI_TURN_PIIX, e);
+
+    if (!d)
+        return NULL;
+    struct pci_host *p = container_of(d, struct pci_host, dev);
+    p->reset = reset;
     p->address_mapped = !bus_map(h->pio, ADDRESS_PORT, 4, &address_ops, p, "pci-address", e);
     p->data_mapped =
         p->address_mapped && !bus_map(h->pio, DATA_PORT, 4, &data_ops, p, "pci-data", e);

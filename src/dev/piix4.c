@@ -5,8 +5,8 @@
  * one off. An ISA input is up while any PIRQ routed to it is.
  *
  * Left out: the USB function; positive decode and chip-select registers, which are stored without
- * effect; moving the power management and SMBus registers (piix4_smbus.c), which stay at the
- * board's ports. */
+ * effect; moving the SMBus registers (piix4_smbus.c), and, unless the board offers it, those of
+ * power management: they stay at the board's ports. */
 #include "ring3/devices/piix4.h"
 
 #include <errno.h>
@@ -14,13 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIRQS      4
-#define PIRQ_ROUTE 0x60
-#define PIRQ_OFF   0x80
-#define ISA_USABLE 0xdef8u /* interrupts 3-7, 9-12, 14, 15 */
-#define XBCS       0x4e    /* X-bus chip selects */
-#define PM_BASE    0x40
-#define PM_ENABLE  0x80 /* bit 0: registers at PM_BASE decode */
+#define PIRQS        4
+#define PIRQ_ROUTE   0x60
+#define PIRQ_OFF     0x80
+#define ISA_USABLE   0xdef8u /* interrupts 3-7, 9-12, 14, 15 */
+#define XBCS         0x4e    /* X-bus chip selects */
+#define PM_BASE      0x40
+#define PM_BASE_BITS 0xffc0u
+#define PM_ENABLE    0x80 /* bit 0: registers at PM_BASE decode */
 
 #define SMBUS_BASE   0x90
 #define SMBUS_HOST   0xd2
@@ -34,6 +35,8 @@
 struct piix4 {
     struct device dev;
     struct pci_func isa, pm;
+    void (*pm_moved)(void *opaque, uint16_t port); /* or NULL */
+    void *opaque;
     pthread_mutex_t lock; /* the rest; taken under the host's locks */
     struct irq_line line[16];
     uint8_t route[PIRQS]; /* registers as last seen: the pins' side must not take the host's lock */
@@ -82,6 +85,22 @@ static void isa_written(struct pci_func *f, unsigned offset, unsigned size)
         take_routes(container_of(f, struct piix4, isa));
 }
 
+static void take_pm_base(struct piix4 *s)
+{
+    uint16_t port = pci_get16(&s->pm, PM_BASE) & PM_BASE_BITS;
+
+    if (s->pm_moved)
+        s->pm_moved(s->opaque, s->pm.config[PM_ENABLE] & 1 ? port : 0);
+}
+
+static void pm_written(struct pci_func *f, unsigned offset, unsigned size)
+{
+    bool base = offset < PM_BASE + 2 && offset + size > PM_BASE;
+
+    if (base || (offset <= PM_ENABLE && offset + size > PM_ENABLE))
+        take_pm_base(container_of(f, struct piix4, pm));
+}
+
 static void restored(struct device *d)
 {
     struct piix4 *s = container_of(d, struct piix4, dev);
@@ -89,6 +108,7 @@ static void restored(struct device *d)
     pci_func_restored(&s->isa);
     pci_func_restored(&s->pm);
     take_routes(s);
+    take_pm_base(s);
 }
 
 static void reset(struct device *d)
@@ -98,6 +118,7 @@ static void reset(struct device *d)
     pci_func_reset(&s->isa);
     pci_func_reset(&s->pm);
     take_routes(s);
+    take_pm_base(s);
 }
 
 static void release(struct device *d)
@@ -147,6 +168,12 @@ static void describe_functions(struct piix4 *s, const struct piix4_wiring *w)
         s->pm.config[SMBUS_HOST] = SMBUS_ENABLE;
     }
     s->pm.config[PM_ENABLE] = 1;
+    if (w->pm_moved) {
+        s->pm.writable[PM_BASE] = PM_BASE_BITS & 0xff;
+        s->pm.writable[PM_BASE + 1] = PM_BASE_BITS >> 8;
+        s->pm.writable[PM_ENABLE] = 1;
+        s->pm.config_written = pm_written;
+    }
     s->pm.config[DEVICE_ACTIVITY_B + 3] = APMC_SMI;
 }
 
@@ -154,20 +181,24 @@ struct device *piix4_new(struct pci_host *pci, const struct piix4_wiring *w, str
 {
     struct piix4 *s = calloc(1, sizeof *s);
     struct irq_line pirq[PIRQS];
+    unsigned slot = w->slot ? w->slot : 1;
 
     if (!s) {
         err_set(e, ENOMEM, "no-memory", "no memory for the ISA bridge");
         return NULL;
     }
     s->dev = (struct device){.ops = &ops, .instance = "piix4"};
+    s->pm_moved = w->pm_moved;
+    s->opaque = w->opaque;
     memcpy(s->line, w->isa, sizeof s->line);
     pthread_mutex_init(&s->lock, NULL);
     describe_functions(s, w);
-    if (pci_add(pci, &s->isa, 1, 0, e) < 0 || pci_add(pci, &s->pm, 1, 3, e) < 0) {
+    if (pci_add(pci, &s->isa, slot, 0, e) < 0 || pci_add(pci, &s->pm, slot, 3, e) < 0) {
         release(&s->dev);
         return NULL;
     }
     take_routes(s);
+    take_pm_base(s);
     for (unsigned i = 0; i < PIRQS; i++)
         pirq[i] = (struct irq_line){pirq_set, s, i};
     pci_set_pirq(pci, pirq);

@@ -524,7 +524,7 @@ static struct device *make(const struct nic_wiring *w, bool c_plus, struct err *
     timer_init(&s->mute_timer, s->h.clock, unmute, s);
     fill_eeprom(s);
     describe(s);
-    if (pci_add(w->pci, &s->pci, w->slot, 0, e) < 0) {
+    if (pci_add(w->pci, &s->pci, w->slot, w->function, e) < 0) {
         pthread_mutex_destroy(&s->lock);
         free(s);
         return NULL;

@@ -348,7 +348,7 @@ struct device *virtio_pci_new(struct pci_host *pci, const struct virtio_pci_conf
     p->v = v;
     p->c = *config;
     describe(p, pci);
-    if (pci_add(pci, &p->func, config->slot, 0, e) < 0) {
+    if (pci_add(pci, &p->func, config->slot, config->function, e) < 0) {
         free(p);
         return NULL;
     }

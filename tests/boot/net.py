@@ -37,6 +37,7 @@ CARDS = {
     'rtl8139': '8139cp',
     'rtl8139c': '8139too',
     'ne2k': 'ne2k-pci',
+    'pcnet': 'pcnet32',
     'virtio': 'virtio_pci virtio_net',
 }
 

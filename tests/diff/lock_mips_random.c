@@ -18,8 +18,8 @@
  * A difference is printed with the program and all registers; then the instructions that it does
  * not need are made NOPs, one after the other, and what is left is printed with its translations.
  * If it only comes after other programs, the generation is run again from its start. --spoil N
- * flips a bit in program N, to see that a difference is found.
- * Exit status: 0 all equal, 1 differences, 2 usage or set-up, 77 this host cannot. */
+ * flips a bit in program N, or the first one behind it that ends, to see that a difference is
+ * found. Exit status: 0 all equal, 1 differences, 2 usage or set-up, 77 this host cannot. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -58,6 +58,7 @@ struct lock_mips_random {
     struct lock_mips_generator *gen;
     struct lock_mips_machine *ref, *m[ENGINES];
     struct tally tally;
+    uint64_t spoiled; /* the program in which --spoil flips a bit, once it is known */
 };
 
 /* ---- machines ---------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ static bool same_end(const struct lock_mips_machine *a, const struct lock_mips_m
 static void spoil(const struct lock_mips_random *l, struct lock_mips_machine *m,
                   const struct lock_mips_program *p)
 {
-    if (p->index == l->opt.spoil)
+    if (p->index == l->spoiled)
         lock_isa_of(m->v)->spoil(m->v);
 }
 
@@ -223,6 +224,8 @@ static enum outcome run_program(struct lock_mips_random *l, const struct lock_mi
     enum outcome r = run_reference(l, p, &xa);
     if (r != EQUAL)
         return r;
+    if (l->spoiled == UINT64_MAX && p->index >= l->opt.spoil)
+        l->spoiled = p->index;
     add_to_tally(l);
     for (unsigned i = 0; i < ENGINES && r == EQUAL; i++) {
         struct lock_mips_machine *m = l->m[i];
@@ -414,6 +417,7 @@ int main(int argc, char **argv)
     int rc = 2;
     if (!l)
         return 2;
+    l->spoiled = UINT64_MAX;
     setvbuf(stdout, NULL, _IOLBF, 0); /* in order with the log's lines */
     l->opt = (struct options){.seed = 1, .cases = 20000, .show = 1, .spoil = UINT64_MAX};
     if (!parse(argc, argv, &l->opt)) {

@@ -9,6 +9,7 @@
 #include "../unit/e1000_fuzz.h"
 #include "../unit/ne2k_fuzz.h"
 #include "../unit/net_garbage.h"
+#include "../unit/pcnet_fuzz.h"
 /* The registers of two chips have names in common. */
 void hostile_rtl8139(uint64_t seed, unsigned steps);
 
@@ -26,6 +27,7 @@ static void rounds(void **state)
         e1000_fuzz(j->seed, 50000);
         hostile_rtl8139(j->seed, 50000);
         ne2k_fuzz(j->seed, 50000);
+        pcnet_fuzz(j->seed, 50000);
         slirp_garbage(j->seed, 1000);
     }
 }

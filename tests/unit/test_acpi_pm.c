@@ -159,6 +159,30 @@ static void occupied_port_is_an_error(void **state)
     rig_free(r);
 }
 
+static void registers_move(void **state)
+{
+    struct rig *r = new_pm();
+    struct err e;
+    bus_map(r->host.pio, 0x2004, 1, &(struct io_ops){0}, r, "other", &e);
+    r->log.level = LOG_ERROR;
+    acpi_pm_move(r->d, 0x1000);
+    assert_null(bus_name_at(r->host.pio, STS));
+    assert_null(bus_name_at(r->host.pio, TMR));
+    out8(r, SMI, 0xf1);
+    assert_int_equal(in16(r, 0x1004), 1);
+    assert_string_equal(bus_name_at(r->host.pio, 0x1008), "acpi-timer");
+    acpi_pm_move(r->d, 0x2000); /* one of the two finds no place */
+    assert_string_equal(bus_name_at(r->host.pio, 0x2004), "other");
+    assert_string_equal(bus_name_at(r->host.pio, 0x2008), "acpi-timer");
+    assert_null(bus_name_at(r->host.pio, 0x1004));
+    acpi_pm_move(r->d, 0);
+    assert_null(bus_name_at(r->host.pio, 0x2008));
+    assert_string_equal(bus_name_at(r->host.pio, SMI), "acpi-smi"); /* which stays */
+    acpi_pm_move(r->d, 0x600);
+    assert_int_equal(in16(r, CNT), 1);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +192,7 @@ int main(void)
         cmocka_unit_test(power_button_interrupts),
         cmocka_unit_test(soft_off_powers_off),
         cmocka_unit_test(random_accesses_and_snapshots),
+        cmocka_unit_test(registers_move),
         cmocka_unit_test(occupied_port_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

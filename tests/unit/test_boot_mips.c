@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The loader of MIPS kernels: what it makes of an ELF file, a device tree and an initrd, read back
- * with libfdt; one broken field at a time; random damage. */
+/* The loaders of MIPS kernels: what they make of an ELF file, a device tree or an environment, and
+ * an initrd, read back (with libfdt); one broken field at a time; random damage. */
 #include <elf.h>
 #include <errno.h>
 #include <libfdt.h>
@@ -310,12 +310,100 @@ static void random_damage_is_survived(void **state)
     assert_true(loaded > 100 && refused > 100); /* both ways are exercised */
 }
 
+/* ---- kernels that get an environment --------------------------------------------------------- */
+
+static const struct boot_variable environment[] = {
+    {"memsize", "33554432"}, {"modetty0", "38400,n,8,1,hw"}, {NULL, NULL}};
+
+/* The string at word `at` of a list in KSEG0. */
+static const char *word(struct fixture *f, uint32_t list, unsigned at)
+{
+    static char text[4200];
+    uint32_t address = mem32(f, (list & 0x1fffffff) + 4 * at);
+    if (!address)
+        return NULL;
+    assert_int_equal(address >> 16, 0x8000);
+    phys_read(f->mem, address & 0x1fffffff, text, sizeof text);
+    text[sizeof text - 1] = 0;
+    return text;
+}
+
+static void environment_and_arguments(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t initrd[5000];
+    make_elf(f);
+    f->req.tree = NULL;
+    f->req.environment = environment;
+    f->req.append = "console=ttyS0 quiet";
+    assert_int_equal(load(f), 0);
+    const uint32_t *a = f->plan.argument;
+    assert_int_equal(f->plan.entry, 0x80400010);
+    assert_int_equal(a[0], 2);
+    assert_string_equal(word(f, a[1], 0), "kernel");
+    assert_string_equal(word(f, a[1], 1), "console=ttyS0 quiet");
+    assert_null(word(f, a[1], 2));
+    assert_string_equal(word(f, a[2], 0), "memsize");
+    assert_string_equal(word(f, a[2], 1), "33554432");
+    assert_string_equal(word(f, a[2], 2), "modetty0");
+    assert_string_equal(word(f, a[2], 3), "38400,n,8,1,hw");
+    assert_null(word(f, a[2], 4));
+    assert_int_equal(a[3], LOW_RAM);
+
+    memset(initrd, 0x77, sizeof initrd);
+    write_file(f->initrd, initrd, sizeof initrd);
+    f->req.initrd = f->initrd;
+    assert_int_equal(load(f), 0);
+    assert_int_equal(f->plan.initrd_start, (LOW_RAM - sizeof initrd) & PAGE_MASK);
+    assert_string_equal(word(f, a[1], 1), "rd_start=0x81ffe000 rd_size=5000 console=ttyS0 quiet");
+    assert_int_equal(mem32(f, 0x1ffe000 + 4996), 0x77777777);
+}
+
+static void environment_has_limits(void **state)
+{
+    struct fixture *f = *state;
+    static char line[5000], value[0x4000];
+    const struct boot_variable large[] = {{"large", value}, {NULL, NULL}};
+    make_elf(f);
+    f->req.environment = environment;
+    memset(line, 'a', sizeof line - 1);
+    line[4095] = 0;
+    f->req.append = line;
+    assert_int_equal(load(f), 0);
+    assert_string_equal(word(f, f->plan.argument[1], 1), line);
+    line[4095] = 'a', line[4096] = 0;
+    assert_int_equal(load(f), -E2BIG);
+    assert_string_equal(f->e.id, "cmdline-too-long");
+    line[4090] = 0;
+    write_file(f->initrd, "initrd", 6);
+    f->req.initrd = f->initrd; /* takes words of the line */
+    assert_int_equal(load(f), -E2BIG);
+    assert_string_equal(f->e.id, "cmdline-too-long");
+    f->req.append = NULL;
+    assert_int_equal(load(f), 0);
+    memset(value, 'v', sizeof value - 1);
+    f->req.environment = large;
+    assert_int_equal(load(f), -E2BIG);
+    assert_string_equal(f->e.id, "boot-environment");
+    /* Not where the lists are. */
+    f->req.environment = environment;
+    poke(f, 52 + 8, 4, 0x80002000 + 0x3fff);
+    assert_int_equal(load(f), -ENOSPC);
+    assert_string_equal(f->e.id, "kernel-too-big");
+    make_elf(f);
+    f->req.map = map + 1;
+    f->req.map_count = 1;
+    assert_int_equal(load(f), -EINVAL);
+    assert_string_equal(f->e.id, "memory-map");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(kernel_is_loaded_where_it_runs), T(tree_has_command_line_and_initrd),
         T(each_bad_field_is_named),        T(other_architectures_are_named),
         T(what_does_not_fit_is_refused),   T(random_damage_is_survived),
+        T(environment_and_arguments),      T(environment_has_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

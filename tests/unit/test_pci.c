@@ -266,6 +266,70 @@ static void pins_are_ored_per_line(void **state)
     rig_free(r);
 }
 
+/* A bus of a host bridge that has ways of its own, as Malta's. */
+static void bus_without_ports(void **state)
+{
+    struct rig *r = rig_new();
+    struct irq_line pirq[4] = {rig_line(r, 0), rig_line(r, 1), rig_line(r, 2), rig_line(r, 3)};
+    struct card a, b;
+    uint32_t value = 1;
+    r->d = pci_bus_new(&r->host, 1, NULL);
+    struct pci_host *pci = pci_host_of(r->d);
+    pci_set_pirq(pci, pirq);
+    assert_null(bus_name_at(r->host.pio, 0xcf8));
+    assert_null(bus_name_at(r->host.pio, 0xcfc));
+    card_init(&a);
+    card_init(&b);
+    pci_add(pci, &b.func, 18, 5, NULL);
+    assert_int_equal(b.func.config[PCI_HEADER_TYPE], 0);
+    pci_add(pci, &a.func, 18, 0, NULL);
+    assert_int_equal(b.func.config[PCI_HEADER_TYPE], 0);
+    assert_int_equal(a.func.config[PCI_HEADER_TYPE], PCI_HEADER_MULTIFUNCTION);
+    pci_func_reset(&a.func);
+    assert_true(pci_config_read(pci, 18 << 11 | PCI_HEADER_TYPE, 2, 1, &value));
+    assert_int_equal(value, PCI_HEADER_MULTIFUNCTION);
+    assert_true(pci_config_read(pci, 18 << 11 | 5 << 8, 0, 4, &value));
+    assert_int_equal(value, 0x56781234);
+    assert_false(pci_config_read(pci, 18 << 11 | 6 << 8, 0, 2, &value));
+    assert_int_equal(value, 0xffff);
+    assert_false(pci_config_read(pci, 1 << 16 | 18 << 11, 0, 4, &value)); /* bus 1 */
+    assert_true(pci_config_write(pci, 18 << 11 | PCI_INT_LINE, 0, 1, 0x5a));
+    assert_false(pci_config_write(pci, 19 << 11 | PCI_INT_LINE, 0, 1, 0x5a));
+    assert_int_equal(a.func.config[PCI_INT_LINE], 0x5a);
+    pci_intx(&a.func, 1); /* 18 + 1 + 1 */
+    assert_string_equal(rig_trace(r), "+0 ");
+    pci_remove(&a.func);
+    pci_remove(&b.func);
+    rig_free(r);
+}
+
+static void pm_moved(void *opaque, uint16_t port)
+{
+    char text[16];
+    snprintf(text, sizeof text, "pm=%x ", port);
+    rig_note(opaque, text);
+}
+
+static void power_management_moves(void **state)
+{
+    struct rig *r = new_host();
+    struct piix4_wiring w = {.pm_base = 0x600, .slot = 10, .pm_moved = pm_moved, .opaque = r};
+    struct device *south = piix4_new(pci_host_of(r->d), &w, NULL);
+    assert_string_equal(rig_trace(r), "pm=600 ");
+    assert_int_equal(cfg_read(r, 10, 0, 0, 4), 0x71108086);
+    cfg_write(r, 10, 3, 0x40, 2, 0x103f);
+    assert_string_equal(rig_trace(r), "pm=1000 ");
+    assert_int_equal(cfg_read(r, 10, 3, 0x40, 4), 0x1001);
+    cfg_write(r, 10, 3, 0x80, 1, 0);
+    assert_string_equal(rig_trace(r), "pm=0 ");
+    cfg_write(r, 10, 3, 0x44, 4, 0x12345678);
+    assert_string_equal(rig_trace(r), "");
+    south->ops->reset(south);
+    assert_string_equal(rig_trace(r), "pm=600 ");
+    south->ops->free(south);
+    rig_free(r);
+}
+
 static void reset_control_pulses_the_line(void **state)
 {
     struct rig *r = new_host();
@@ -420,6 +484,8 @@ int main(void)
         cmocka_unit_test(bars_are_sized_and_moved),
         cmocka_unit_test(bar_over_another_device_is_refused),
         cmocka_unit_test(pins_are_ored_per_line),
+        cmocka_unit_test(bus_without_ports),
+        cmocka_unit_test(power_management_moves),
         cmocka_unit_test(reset_control_pulses_the_line),
         cmocka_unit_test(chipset_identity),
         cmocka_unit_test(piix4_routes_interrupts),

@@ -6,7 +6,7 @@
 
 #include "ring3/dev.h"
 
-/* Port offsets from the base. */
+/* Port offsets from the base: a block of registers, and one for the timer. */
 enum { ACPI_PM1_EVENT = 0, ACPI_PM1_CONTROL = 4, ACPI_PM_TIMER = 8 };
 #define ACPI_PM_BASE     0x600
 #define ACPI_SMI_PORT    0xb2
@@ -21,6 +21,10 @@ enum { ACPI_PM1_EVENT = 0, ACPI_PM1_CONTROL = 4, ACPI_PM_TIMER = 8 };
  * when the guest enters S5. NULL on error. */
 struct device *acpi_pm_new(const struct dev_host *h, struct irq_line sci,
                            void (*power_off)(void *opaque), void *opaque, struct err *e);
+
+/* Show the first two blocks from `port` on instead, or nowhere (0). vCPU thread, or while it does
+ * not run. */
+void acpi_pm_move(struct device *d, uint16_t port);
 
 /* Press the power button: the guest gets an SCI if it is in ACPI mode and wants it; otherwise
  * nothing happens. Any thread. */

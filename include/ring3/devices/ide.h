@@ -17,13 +17,14 @@ enum ide_kind { IDE_ABSENT, IDE_DISK, IDE_CDROM };
 
 struct ide_config {
     struct irq_line irq[IDE_CHANNELS]; /* ISA interrupts 14 and 15 */
+    unsigned slot;                     /* PCI device, that of the ISA bridge; 0: 1, as in PCs */
     struct {
         enum ide_kind kind;
         struct block *medium; /* not owned, must outlive the device; NULL: no disc (CD only) */
     } drive[IDE_DRIVES];
 };
 
-/* Function 00:01.1, ports 0x1f0-0x1f7, 0x3f6, 0x170-0x177, 0x376. NULL on error. */
+/* Function 1 of the slot, ports 0x1f0-0x1f7, 0x3f6, 0x170-0x177, 0x376. NULL on error. */
 struct device *ide_new(const struct dev_host *h, struct pci_host *pci, const struct ide_config *c,
                        struct err *e);
 

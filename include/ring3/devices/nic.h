@@ -12,8 +12,8 @@ struct nic_wiring {
     const char *instance; /* "net0"; kept by reference */
     const struct dev_host *host;
     struct pci_host *pci;
-    unsigned slot;      /* PCI device; function 0 */
-    struct netdev *net; /* outlives the card, which takes its client; NULL: no cable */
+    unsigned slot, function; /* PCI device and its function */
+    struct netdev *net;      /* outlives the card, which takes its client; NULL: no cable */
     uint8_t mac[6];
 };
 
@@ -47,5 +47,7 @@ struct device *rtl8139_new(const struct nic_wiring *w, struct err *e); /* Realte
 struct device *rtl8139c_new(const struct nic_wiring *w,
                             struct err *e);                         /* RTL8139C, without C+ mode */
 struct device *ne2k_new(const struct nic_wiring *w, struct err *e); /* Realtek RTL8029AS */
+
+struct device *pcnet_new(const struct nic_wiring *w, struct err *e); /* AMD Am79C970A */
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A PCI host (configuration mechanism 1) and what a PCI function is made of (PCI Local Bus
- * Specification 2.2, chapters 3.2.2 and 6). One bus, 32 devices of 8 functions.
+/* A PCI host (configuration mechanism 1, or a host bridge's own) and what a PCI function is made of
+ * (PCI Local Bus Specification 2.2, chapters 3.2.2 and 6). One bus, 32 devices of 8 functions.
  *
  * A chip embeds struct pci_func, calls pci_func_init(), describes its BARs and any bytes of its
  * own in config/writable/write_clear, then pci_add(). The host answers configuration accesses from
@@ -79,6 +79,10 @@ struct pci_func {
 /* Boards: the host itself. Ports 0xcf8-0xcff. `reset`: pulsed 1, 0 on the vCPU thread when the
  * guest writes the reset control at port 0xcf9. NULL on error. */
 struct device *pci_host_new(const struct dev_host *h, struct irq_line reset, struct err *e);
+/* The same without ports, for host bridges of other kinds, which ask pci_config_read() and
+ * _write(). Pin n (1 to 4) of a device is wired to PIRQ (device + n + turn) modulo 4. NULL on
+ * error. */
+struct device *pci_bus_new(const struct dev_host *h, unsigned turn, struct err *e);
 struct pci_host *pci_host_of(struct device *d);
 /* Where PIRQA to PIRQD go: the inputs of the interrupt router. Before the VM runs. */
 void pci_set_pirq(struct pci_host *host, const struct irq_line pirq[4]);
@@ -89,6 +93,14 @@ void pci_set_messages(struct pci_host *host,
                       void (*send)(void *opaque, uint64_t address, uint32_t data), void *opaque);
 bool pci_has_messages(const struct pci_host *host);
 void pci_message(struct pci_func *f, uint64_t address, uint32_t data);
+
+/* Configuration cycles. address: as in the address register of mechanism 1, whose bit 31 is not
+ * looked at. The access is `size` bytes (1, 2 or 4) at `offset` (0 to 3) from there, and does not
+ * leave that dword. False if no function answers: a read gives all ones then. vCPU thread. */
+bool pci_config_read(struct pci_host *host, uint32_t address, unsigned offset, unsigned size,
+                     uint32_t *value);
+bool pci_config_write(struct pci_host *host, uint32_t address, unsigned offset, unsigned size,
+                      uint32_t value);
 
 /* Functions. init: identity, header type 0, and the usual write masks of the header. class_code is
  * class, subclass, programming interface, e.g. 0x010180. */
@@ -104,7 +116,7 @@ unsigned pci_func_capability(struct pci_func *f, uint8_t id, unsigned len);
  * is shown where nothing else is memory. */
 void pci_func_bar_ram(struct pci_func *f, unsigned n, uint32_t len, uint64_t ram_offset);
 /* Put the function on the bus; -EEXIST if the place is taken. *f stays the caller's and must live
- * until pci_remove(). */
+ * until pci_remove(). Function 0 of a device that has others says so in its header. */
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,
             struct err *e);
 void pci_remove(struct pci_func *f); /* no effect before pci_add */
@@ -117,9 +129,10 @@ void pci_func_restored(struct pci_func *f);
 void pci_intx(struct pci_func *f, int level);
 
 /* Which PIRQ (0 to 3) pin `pin` (1 to 4) of a device is wired to, as on PIIX boards. */
+#define PCI_TURN_PIIX 2u
 static inline unsigned pci_pirq_of(unsigned device, unsigned pin)
 {
-    return (device + pin + 2) & 3;
+    return (device + pin + PCI_TURN_PIIX) & 3;
 }
 
 static inline uint16_t pci_get16(const struct pci_func *f, unsigned at)

@@ -14,9 +14,14 @@ struct piix4_wiring {
     uint8_t route[4];
     uint16_t pm_base;    /* port of the power management registers */
     uint16_t smbus_base; /* and of the SMBus controller's; 0: there is none */
+    unsigned slot;       /* PCI device; 0: 1, as in PCs */
+    /* The guest placed the power management registers at `port`, or nowhere (0): acpi_pm_move().
+     * NULL: they cannot be moved. vCPU thread, and at reset and restore. */
+    void (*pm_moved)(void *opaque, uint16_t port);
+    void *opaque;
 };
 
-/* Functions 00:01.0 and 00:01.3; takes over the host's PIRQ lines. NULL on error. */
+/* Functions 0 and 3 of the slot; takes over the host's PIRQ lines. NULL on error. */
 struct device *piix4_new(struct pci_host *pci, const struct piix4_wiring *w, struct err *e);
 
 #endif

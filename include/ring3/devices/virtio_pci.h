@@ -7,9 +7,10 @@
 #include "ring3/devices/virtio.h"
 
 struct virtio_pci_config {
-    unsigned slot;       /* device number on bus 0; function 0 */
+    unsigned slot;       /* device number on bus 0 */
     bool modern, legacy; /* which drivers are served; both: a transitional device */
     uint32_t class_code; /* as pci_func_init takes it */
+    unsigned function;   /* of the device, 0 to 7 */
 };
 
 /* The device stays the caller's, and is freed after this one. NULL on error. */
