@@ -3,7 +3,11 @@
 """Measure the same user programs on the host, in a Debian guest under each engine of ring3, and in
 the same guest under QEMU's translator.
 
-    bench.py RING3 GUEST_DIR [OPTIONS]
+    bench.py RING3 GUEST_DIR [BOARD=GUEST_DIR...] [OPTIONS]
+
+GUEST_DIR is the guest of the architecture's first board (vms.py), which QEMU has, too. With
+`--arch mips` there is no host to compare with, and GUEST_DIR holds Debian's kernel for malta;
+`mipsvirt=DIR` adds its generic one on the board that needs it.
 
 In each round every machine boots once; then each program runs on one machine after the other, so
 that the figures which are compared lie seconds apart. Prints a table, and what it says about the
@@ -43,11 +47,14 @@ def parse():
     p = argparse.ArgumentParser()
     p.add_argument('ring3')
     p.add_argument('guest')
+    p.add_argument('others', nargs='*', metavar='BOARD=GUEST_DIR')
+    p.add_argument('--arch', choices=vms.PLATFORMS, default='i386')
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--programs', type=words, help='names of programs.py, separated by commas')
     p.add_argument('--engines', type=words, help='engines of ring3, with options like '
                    'dbt:trace-tables+noadapt; default: all of `ring3 doctor`')
-    p.add_argument('--vms', type=words, help='native, qemu and engines, in place of --engines')
+    p.add_argument('--vms', type=words, help='native, qemu and engines, in place of --engines; '
+                   'mipsvirt/dbt is an engine on another board than the first')
     p.add_argument('--quick', action='store_true', help='an eighth of each count')
     p.add_argument('--clock', choices=('cpu', 'wall'), default='cpu')
     p.add_argument('--timeout', type=float, default=300, help='seconds for one program')
@@ -57,34 +64,48 @@ def parse():
     if arguments.rounds < 1:
         p.error('--rounds must be at least 1')
     try:
-        arguments.programs = programs.select(arguments.programs)
+        arguments.programs = programs.select(arguments.programs, arguments.arch)
+        boards = vms.PLATFORMS[arguments.arch].boards
+        arguments.guests = {next(iter(boards)): arguments.guest,
+                            **dict(other.split('=', 1) for other in arguments.others)}
     except ValueError as e:
         p.error(str(e))
+    for board in arguments.guests:
+        if board not in boards:
+            p.error(f'no board {board}; for {arguments.arch} there are {", ".join(boards)}')
     return arguments
+
+
+def default_vms(arguments, engines):
+    """The host, if it runs the programs; every engine; the translator on further boards; QEMU."""
+    further = [f'{board}/dbt' for board in list(arguments.guests)[1:] if 'dbt' in engines]
+    return [*(['native'] if arguments.arch == 'i386' else []), *(arguments.engines or engines),
+            *further, 'qemu']
 
 
 def make_machines(arguments, folder):
     """The machines asked for that this host has, the host itself first."""
-    image = programs.build(folder)
+    arch = arguments.arch
+    image = programs.build(folder, arch)
     script, initrd = f'{folder}/script', f'{folder}/initramfs.gz'
     with open(script, 'w', encoding='utf-8') as f:
         f.write(vms.SCRIPT)
     subprocess.run([INITRAMFS, arguments.guest + '/busybox', initrd, script, image], check=True)
     known = vms.engines(arguments.ring3)
-    wanted = arguments.vms or ['native', *(arguments.engines or known), 'qemu']
     machines = []
-    for name in wanted:
-        if name == 'native':
+    for name in arguments.vms or default_vms(arguments, known):
+        board, engine, _ = vms.split(name, arch)
+        if name == 'native' and arch == 'i386':
             machines.append(vms.Native(arguments.guest, image))
-        elif name == 'qemu' and vms.qemu_version():
-            machines.append(vms.Qemu(name, arguments.guest, initrd))
-        elif name.partition(':')[0] in known:
-            machines.append(vms.Ring3(name, arguments.ring3, arguments.guest, initrd))
+        elif name == 'qemu' and vms.qemu_version(arch):
+            machines.append(vms.Qemu(name, arguments.guest, initrd, arch))
+        elif engine in known and board in arguments.guests:
+            machines.append(vms.Ring3(name, arguments.ring3, arguments.guests[board], initrd, arch))
         else:
             note(f'no {name} here: left out')
     if arguments.quick:
         for machine in machines:
-            machine.share = min(machine.share, QUICK)
+            machine.share = min(machine.share, QUICK * vms.PLATFORMS[arch].share)
     return machines
 
 
@@ -169,10 +190,12 @@ def host():
 def describe(arguments):
     version = subprocess.run([arguments.ring3, 'version'], stdout=subprocess.PIPE, check=False,
                              universal_newlines=True).stdout.split('\n')[0]
-    with open(arguments.guest + '/packages', encoding='utf-8') as f:
-        packages = f.read().splitlines()
+    packages = []
+    for folder in arguments.guests.values():
+        with open(folder + '/packages', encoding='utf-8') as f:
+            packages += [line for line in f.read().splitlines() if line not in packages]
     return {'date': datetime.date.today().isoformat(), 'host': host(), 'ring3': version,
-            'qemu': vms.qemu_version(), 'guest': packages}
+            'arch': arguments.arch, 'qemu': vms.qemu_version(arguments.arch), 'guest': packages}
 
 
 def main():

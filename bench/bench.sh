@@ -3,6 +3,7 @@
 # `make bench`: set up and build as demo.sh does, then measure.
 #
 #   bench/bench.sh compare [OPTION...]   user programs: host, every engine, QEMU (bench.py)
+#   bench/bench.sh mips [OPTION...]      the same in MIPS guests: every engine and QEMU (bench.py)
 #   bench/bench.sh engine [OPTION...]    one engine by itself: MIPS, memory, idle guest (engine.py)
 #   bench/bench.sh nano [OPTION...]      single operations in cycles, all ways to translate (nano.py)
 #   bench/bench.sh figures [OPTION...]   the translator in counts, against targets (figures.py)
@@ -13,8 +14,8 @@
 # `all`, which `make bench` does, runs them in this order, `engine` for both engines; N rounds (3) of
 # each where rounds make sense, further options are those of `compare`. Figures go to
 # build/bench*.json, and the chart of a run without further options to docs/bench.svg, of any other to
-# build/bench.svg. QEMU is measured when qemu-system-i386 is installed, never installed. On two idle
-# processors all of it takes about 25 minutes, most of them `compare`.
+# build/bench.svg. QEMU is measured when qemu-system-i386 and qemu-system-mipsel are installed, never
+# installed. On two idle processors all of it takes about 30 minutes, most of them `compare`.
 set -eu
 me=bench
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,12 +23,12 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 
 what=all
 case ${1:-} in
-compare | engine | nano | figures | disk | net | all)
+compare | mips | engine | nano | figures | disk | net | all)
     what=$1
     shift
     ;;
 '' | -*) ;;
-*) die 125 "usage: bench/bench.sh [compare|engine|nano|figures|disk|net|all] [OPTION...]" ;;
+*) die 125 "usage: bench/bench.sh [compare|mips|engine|nano|figures|disk|net|all] [OPTION...]" ;;
 esac
 
 "$top/tools/setup.sh" bench
@@ -46,6 +47,15 @@ measure()
     say "the figures are also in $out"
 }
 
+# The guest of board malta is QEMU's, too; mipsvirt needs its own kernel.
+mips()
+{
+    malta=$("$top/tools/guest.sh" --arch malta)
+    mipsvirt=$("$top/tools/guest.sh" --arch mipsel)
+    measure bench.py bench-mips "$malta" "mipsvirt=$mipsvirt" --arch mips \
+        --svg "$root/bench-mips.svg" "$@"
+}
+
 everything()
 {
     rounds=3 svg=$top/docs/bench.svg
@@ -55,6 +65,8 @@ everything()
     fi
     [ $# = 0 ] || svg=$root/bench.svg
     measure bench.py bench "$guest" --svg "$svg" --rounds "$rounds" "$@"
+    say "MIPS guests"
+    mips --rounds "$rounds"
     for engine in interp dbt; do
         say "engine $engine by itself"
         measure engine.py "bench-engine-$engine" "$guest" --engine $engine --rounds "$rounds"
@@ -73,6 +85,7 @@ everything()
 case $what in
 all) everything "$@" ;;
 compare) measure bench.py bench "$guest" --svg "$root/bench.svg" "$@" ;;
+mips) mips "$@" ;;
 engine) measure engine.py bench-engine "$guest" "$@" ;;
 nano) measure nano.py bench-nano "$@" ;;
 figures) measure figures.py bench-figures "$guest" "$@" ;;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Machines that run the measured programs: the host itself, ring3 under each engine, and QEMU.
+"""Machines that run the measured programs: the host itself, ring3 under each engine, and QEMU; for
+i386 and for MIPS guests.
 
 Each serves the protocol of user/main.c over a pair of pipes; in a guest that is the serial console.
 A machine takes two times of each program, both on the host, so that no guest clock is trusted:
@@ -9,6 +10,7 @@ A machine takes two times of each program, both on the host, so that no guest cl
 
 The guest only waits outside of that span, because it reads its next request from the console.
 """
+import collections
 import os
 import select
 import shutil
@@ -20,6 +22,15 @@ APPEND = 'console=ttyS0 rdinit=/init quiet panic=-1'
 QUICK_APPEND = APPEND + ' cryptomgr.notests'
 FIRST_LINE = b'ring3: init running'
 MEMORY = '256M'
+# What runs the guests of an architecture. `boards`: ring3's, and the guest of tools/guest.sh that
+# each boots; the first is QEMU's as well, whose processor is the one nearest to ring3's. `share`: the
+# part of each count, for machines none of which is as fast as the host.
+Platform = collections.namedtuple('Platform', 'boards qemu options share')
+PLATFORMS = {
+    'i386': Platform({'pc': 'i386'}, 'qemu-system-i386', ['-cpu', 'pentium3,+sse2'], 1),
+    'mips': Platform({'malta': 'malta', 'mipsvirt': 'mipsel'}, 'qemu-system-mipsel',
+                     ['-M', 'malta', '-cpu', '24Kf'], 1 / 4),
+}
 # Runs on the console: no echo, no CR before LF, and the programs' directory on a tmpfs.
 SCRIPT = ('stty -echo -onlcr\nmount -t tmpfs tmpfs /tmp\ncd /tmp\n'
           'exec /bin/bench /bin/busybox\n')
@@ -127,9 +138,10 @@ class Native(Machine):
 class Guest(Machine):
     """The programs in a Debian guest; `command` takes its initramfs and kernel command line."""
 
-    def __init__(self, name, files, initrd):
+    def __init__(self, name, files, initrd, arch='i386'):
         super().__init__(name)
-        self.files, self.initrd = files, initrd
+        self.files, self.initrd, self.platform = files, initrd, PLATFORMS[arch]
+        self.share = self.platform.share
 
     def boot(self, append, seconds=600):
         """Start and wait for init's first line; returns wall and cpu seconds since the start."""
@@ -144,29 +156,37 @@ class Guest(Machine):
         return times
 
 
-class Ring3(Guest):
-    """`name` is an engine, or `dbt:LIST` with a list of options for `--dbt`, plus signs between."""
+def split(name, arch):
+    """(board, engine, options for `--dbt`) of a machine named [BOARD/]ENGINE[:OPTIONS]."""
+    place, _, rest = name.rpartition('/')
+    engine, _, options = rest.partition(':')
+    return place or next(iter(PLATFORMS[arch].boards)), engine, options.replace('+', ',')
 
-    def __init__(self, name, ring3, files, initrd):
-        super().__init__(name, files, initrd)
+
+class Ring3(Guest):
+    """`name` is an engine, or `dbt:LIST` with a list of options for `--dbt`, plus signs between; a
+    board other than the architecture's first and a slash may precede."""
+
+    def __init__(self, name, ring3, files, initrd, arch='i386'):
+        super().__init__(name, files, initrd, arch)
         self.ring3 = ring3
-        self.share = 1 / 8 if name == 'interp' else 1
+        self.board, self.engine, self.options = split(name, arch)
+        if self.engine == 'interp':
+            self.share /= 8
 
     def command(self, append):
-        engine, _, options = self.name.partition(':')
-        return [self.ring3, 'run', '--engine', engine,
-                *(['--dbt', options.replace('+', ',')] if options else []),
+        return [self.ring3, 'run', '--board', self.board, '--engine', self.engine,
+                *(['--dbt', self.options] if self.options else []),
                 '-m', MEMORY, '--initrd', self.initrd, '--append', append, self.files + '/vmlinuz']
 
 
 class Qemu(Guest):
-    """The processor is the one nearest to ring3's; nothing but the serial line is added."""
-    program = 'qemu-system-i386'
+    """Nothing but the serial line is added."""
 
     def command(self, append):
-        return [self.program, '-accel', 'tcg', '-cpu', 'pentium3,+sse2', '-m', MEMORY, '-nographic',
-                '-no-reboot', '-kernel', self.files + '/vmlinuz', '-initrd', self.initrd,
-                '-append', append]
+        return [self.platform.qemu, *self.platform.options, '-accel', 'tcg', '-m', MEMORY,
+                '-nographic', '-no-reboot', '-kernel', self.files + '/vmlinuz',
+                '-initrd', self.initrd, '-append', append]
 
 
 def engines(ring3):
@@ -183,9 +203,10 @@ def engines(ring3):
     return found
 
 
-def qemu_version():
+def qemu_version(arch='i386'):
     """First line of QEMU's own version text, None without QEMU."""
-    if not shutil.which(Qemu.program):
+    program = PLATFORMS[arch].qemu
+    if not shutil.which(program):
         return None
-    return subprocess.run([Qemu.program, '--version'], stdout=subprocess.PIPE, check=True,
+    return subprocess.run([program, '--version'], stdout=subprocess.PIPE, check=True,
                           universal_newlines=True).stdout.splitlines()[0]

@@ -51,6 +51,7 @@ uidmap         user namespaces for them, in which mmdebstrap installs
 
 bench_needs="$demo_needs
 python3        measuring scripts
+gcc-mipsel-linux-gnu  compiles the measured programs for MIPS guests
 "
 
 tidy_needs="$demo_needs

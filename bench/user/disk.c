@@ -5,7 +5,7 @@
  * much lies behind them to be written. */
 #include "sys.h"
 
-enum { O_DIRECT = 040000, DISK_BYTES = 256 << 20, LARGE = 1 << 20, SMALL = 4096 };
+enum { DISK_BYTES = 256 << 20, LARGE = 1 << 20, SMALL = 4096 };
 
 static long open_disk(int how)
 {
@@ -28,7 +28,7 @@ static uint32_t transfers(uint32_t count, uint32_t bytes, int random, int write)
         uint32_t at = (random ? (next_random(&seed) >> 8) % slots : i % slots) * bytes;
         if (write)
             at += DISK_BYTES;
-        long n = sys5(write ? SYS_PWRITE64 : SYS_PREAD64, fd, buffer, bytes, at, 0);
+        long n = sys_at(write ? SYS_PWRITE64 : SYS_PREAD64, fd, buffer, bytes, at);
         if (n != (long)bytes)
             fail("a transfer failed");
         if (i == 0)

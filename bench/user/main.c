@@ -21,66 +21,33 @@ struct program {
     program_fn *run; /* NULL: an application of apps.c */
 };
 
-static const struct program programs[] = {
-    {"sieve", run_sieve},
-    {"crc32", run_crc32},
-    {"quicksort", run_quicksort},
-    {"fib", run_fib},
-    {"indirect", run_indirect},
-    {"nbody-x87", run_nbody_x87},
-    {"nbody-sse2", run_nbody_sse2},
-    {"sha256", NULL},
-    {"gzip", NULL},
-    {"sort", NULL},
-    {"awk", NULL},
-    {"getppid", run_getppid},
-    {"int80", run_int80},
-    {"pagefault", run_pagefault},
-    {"touch16m", run_touch16m},
-    {"fork", run_fork},
-    {"exec", run_exec},
-    {"pipe", run_pipe},
-    {"signal", run_signal},
-    {"write64k", run_write64k},
-    {"read64k", run_read64k},
-    {"data", make_data},
-    {"disk-sequential", run_disk_sequential},
-    {"disk-random", run_disk_random},
-    {"disk-small", run_disk_small},
-    {"disk-write", run_disk_write},
-    {"disk-random-write", run_disk_random_write},
-};
+static const struct program programs[] = {{"sieve", run_sieve},
+                                          {"crc32", run_crc32},
+                                          {"quicksort", run_quicksort},
+                                          {"fib", run_fib},
+                                          {"indirect", run_indirect},
+                                          {"sha256", NULL},
+                                          {"gzip", NULL},
+                                          {"sort", NULL},
+                                          {"awk", NULL},
+                                          {"getppid", run_getppid},
+                                          {"pagefault", run_pagefault},
+                                          {"touch16m", run_touch16m},
+                                          {"fork", run_fork},
+                                          {"exec", run_exec},
+                                          {"pipe", run_pipe},
+                                          {"signal", run_signal},
+                                          {"write64k", run_write64k},
+                                          {"read64k", run_read64k},
+                                          {"data", make_data},
+                                          {"disk-sequential", run_disk_sequential},
+                                          {"disk-random", run_disk_random},
+                                          {"disk-small", run_disk_small},
+                                          {"disk-write", run_disk_write},
+                                          {"disk-random-write", run_disk_random_write},
+                                          ARCH_PROGRAMS};
 
 /* ---- the C library's part ------------------------------------------------------------------ */
-
-void (*kernel_entry)(void) = enter_by_int80;
-__asm__(".globl enter_by_int80\nenter_by_int80:\n\tint $0x80\n\tret");
-
-long sys6(long n, long a, long b, long c, long d, long e, long f)
-{
-    long result;
-    /* ebp carries the sixth argument and is saved here, as the compiler may need it. */
-    __asm__ volatile("push %[f]\n\tpush %%ebp\n\tmov 4(%%esp), %%ebp\n\tcall *kernel_entry\n\t"
-                     "pop %%ebp\n\tadd $4, %%esp"
-                     : "=a"(result)
-                     : "a"(n), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "m"(f)
-                     : "memory");
-    return result;
-}
-
-void *memset(void *to, int value, size_t bytes)
-{
-    void *p = to;
-    __asm__ volatile("rep stosb" : "+D"(p), "+c"(bytes) : "a"(value) : "memory");
-    return to;
-}
-
-void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
-{
-    void *p = to;
-    __asm__ volatile("rep movsb" : "+D"(p), "+S"(from), "+c"(bytes) : : "memory");
-    return to;
-}
 
 static size_t length(const char *s)
 {
@@ -97,19 +64,24 @@ static int same(const char *a, const char *b)
     return *a == *b;
 }
 
+static _Noreturn void leave(int code)
+{
+    for (;;)
+        sys1(SYS_EXIT, code);
+}
+
 _Noreturn void fail(const char *why)
 {
     sys3(SYS_WRITE, 2, "bench: ", 7);
     sys3(SYS_WRITE, 2, why, length(why));
     sys3(SYS_WRITE, 2, "\n", 1);
-    for (;;)
-        sys1(SYS_EXIT, 1);
+    leave(1);
 }
 
 void *map_pages(size_t bytes)
 {
-    enum { READ_WRITE = 3, PRIVATE_ANONYMOUS = 0x22, NO_HUGE_PAGES = 15 };
-    long p = sys6(SYS_MMAP2, 0, ARG(bytes), READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
+    enum { READ_WRITE = 3, MAP_PRIVATE = 2, NO_HUGE_PAGES = 15 };
+    long p = sys6(SYS_MMAP2, 0, ARG(bytes), READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p < 0 && p > -4096)
         fail("mmap");
     sys3(SYS_MADVISE, p, bytes, NO_HUGE_PAGES); /* refused by kernels without huge pages */
@@ -239,26 +211,16 @@ static void serve(char *line)
 
 /* ---- start --------------------------------------------------------------------------------- */
 
-/* stack: argc, argv[], NULL, environment, NULL, auxiliary vector (pairs, ending with type 0) */
-__attribute__((used)) void start_c(long *stack)
+/* stack: argc, argv[], NULL, environment, and more */
+void start_c(long *stack)
 {
-    enum { AT_SYSINFO = 32 };
     char **argv = (char **)(stack + 1);
-    long *aux = stack + 1 + stack[0] + 1;
-    while (*aux++)
-        ;
-    for (; aux[0]; aux += 2)
-        if (aux[0] == AT_SYSINFO)
-            kernel_entry = (void (*)(void))aux[1];
     if (stack[0] == 1) /* what program `exec` runs */
-        sys1(SYS_EXIT, 0);
+        leave(0);
     environment.self = argv[0];
     environment.busybox = argv[1];
     answer("ready", (struct time){0}, 0, 0);
     for (char line[64]; read_line(line, sizeof(line));)
         serve(line);
-    sys1(SYS_EXIT, 0);
+    leave(0);
 }
-
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %esp, %eax\n\tand $-16, %esp\n\t"
-        "sub $12, %esp\n\tpush %eax\n\tcall start_c\n\thlt");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Five bodies that attract one another, stepped in double precision: floating-point arithmetic with
- * a square root and a division per pair. Compiled twice, NBODY naming the function: once for the
- * x87 stack, once for SSE2. The two round differently, so their sums differ. */
+ * a square root and a division per pair. NBODY names the function, because it is compiled twice
+ * for i386: once for the x87 stack, once for SSE2. The two round differently, so their sums differ;
+ * MIPS and SSE2 agree. */
 #include "sys.h"
 
 enum { BODIES = 5, STEPS = 1000 };

@@ -1,39 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What the measured user programs share: Linux/i386 system calls without a C library, and the list
- * of programs. The same static binary runs on an x86-64 host (its 32-bit emulation) and in guests.
- * System calls take the kernel's own fast entry (AT_SYSINFO: sysenter or syscall), as C libraries
- * do; program `int80` alone measures the old gate, which some hosts have made very slow. Numbers:
- * arch/x86/entry/syscalls/syscall_32.tbl of Linux. */
+/* What the measured user programs share: 32-bit Linux system calls without a C library, and the
+ * list of programs. What differs by architecture is in a folder each, arch.h and arch.c: i386,
+ * whose static binary runs on an x86-64 host (its 32-bit emulation) as well as in guests, and mips.
+ */
 #ifndef RING3_BENCH_SYS_H
 #define RING3_BENCH_SYS_H
 #include <stddef.h>
 #include <stdint.h>
 
-enum {
-    SYS_EXIT = 1,
-    SYS_FORK = 2,
-    SYS_READ = 3,
-    SYS_WRITE = 4,
-    SYS_OPEN = 5,
-    SYS_CLOSE = 6,
-    SYS_WAITPID = 7,
-    SYS_EXECVE = 11,
-    SYS_GETPID = 20,
-    SYS_KILL = 37,
-    SYS_PIPE = 42,
-    SYS_DUP2 = 63,
-    SYS_GETPPID = 64,
-    SYS_GETRUSAGE = 77,
-    SYS_MUNMAP = 91,
-    SYS_RT_SIGACTION = 174,
-    SYS_PREAD64 = 180,
-    SYS_PWRITE64 = 181,
-    SYS_MMAP2 = 192,
-    SYS_MADVISE = 219,
-    SYS_CLOCK_GETTIME = 265,
-};
+#include "arch.h"
 
-enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_TRUNC = 01000 };
+enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2 };
 
 #define ARG(x)                 ((long)(x))
 #define sys0(n)                sys6(n, 0, 0, 0, 0, 0, 0)
@@ -42,11 +19,14 @@ enum { O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_TRUNC = 01000 }
 #define sys3(n, a, b, c)       sys6(n, ARG(a), ARG(b), ARG(c), 0, 0, 0)
 #define sys5(n, a, b, c, d, e) sys6(n, ARG(a), ARG(b), ARG(c), ARG(d), ARG(e), 0)
 
-/* How system calls enter the kernel; by `int $0x80` unless the kernel offers a faster way. */
-extern void (*kernel_entry)(void);
-void enter_by_int80(void);
 /* System call n; -errno when it failed. */
 long sys6(long n, long a, long b, long c, long d, long e, long f);
+/* SYS_PREAD64 or SYS_PWRITE64 of `bytes` at `at`. */
+long sys_at(long n, long fd, void *buffer, size_t bytes, uint32_t at);
+/* SYS_RT_SIGACTION: `handler` is to be called for this signal. */
+long sys_sigaction(int number, void (*handler)(int));
+/* The program; arch.c calls it with the stack as the kernel made it. Does not return. */
+_Noreturn void start_c(long *stack);
 
 /* One private anonymous mapping, zero, without huge pages. Never NULL: exits when there is none. */
 void *map_pages(size_t bytes);
@@ -68,7 +48,7 @@ uint32_t crc32(uint32_t crc, const uint8_t *p, size_t bytes);
  * time, the same for every count, so that machines of different speed can be compared. */
 typedef uint32_t program_fn(uint32_t count);
 program_fn run_sieve, run_crc32, run_quicksort, run_fib, run_indirect;
-program_fn run_nbody_x87, run_nbody_sse2;
+program_fn run_nbody, run_nbody_x87, run_nbody_sse2;
 program_fn run_getppid, run_int80, run_pagefault, run_touch16m, run_fork, run_exec, run_pipe;
 program_fn run_signal, run_write64k, run_read64k;
 program_fn run_disk_sequential, run_disk_random, run_disk_small, run_disk_write;

@@ -15,16 +15,6 @@ uint32_t run_getppid(uint32_t count)
     return last == first;
 }
 
-/* The same by interrupt gate. */
-uint32_t run_int80(uint32_t count)
-{
-    void (*entry)(void) = kernel_entry;
-    kernel_entry = enter_by_int80;
-    uint32_t good = run_getppid(count);
-    kernel_entry = entry;
-    return good;
-}
-
 /* ---- memory --------------------------------------------------------------------------------- */
 
 /* Map `bytes`, write to each page, unmap. */
@@ -83,7 +73,7 @@ uint32_t run_pipe(uint32_t count)
 {
     int to[2], from[2];
     uint8_t byte = 0, sent = 0;
-    if (sys1(SYS_PIPE, to) || sys1(SYS_PIPE, from))
+    if (sys2(SYS_PIPE2, to, 0) || sys2(SYS_PIPE2, from, 0))
         fail("pipe");
     long pid = sys0(SYS_FORK);
     if (!pid) {
@@ -118,23 +108,11 @@ static void on_signal(int number)
     signals++;
 }
 
-/* The handler's return address. Frame of a handler without SA_SIGINFO: the number, then the saved
- * state that sigreturn (119) expects at esp. */
-extern void restore_signal(void);
-__asm__("restore_signal:\n\tpop %eax\n\tmov $119, %eax\n\tint $0x80");
-
 uint32_t run_signal(uint32_t count)
 {
-    enum { SIGUSR1 = 10, SA_RESTORER = 0x04000000 };
-    const struct {
-        void (*handler)(int);
-        unsigned long flags;
-        void (*restorer)(void);
-        uint32_t mask[2];
-    } action = {on_signal, SA_RESTORER, restore_signal, {0, 0}};
     long self = sys0(SYS_GETPID);
     uint32_t wanted = signals + count;
-    if (sys5(SYS_RT_SIGACTION, SIGUSR1, &action, 0, sizeof(action.mask), 0))
+    if (sys_sigaction(SIGUSR1, on_signal))
         fail("sigaction");
     while (count--)
         sys2(SYS_KILL, self, SIGUSR1);
@@ -152,7 +130,7 @@ static int open_file(void)
         fail("cannot make a file in the current directory");
     for (int i = 0; i < BLOCK; i++)
         block[i] = (uint8_t)i;
-    if (sys5(SYS_PWRITE64, fd, block, BLOCK, 0, 0) != BLOCK)
+    if (sys_at(SYS_PWRITE64, fd, block, BLOCK, 0) != BLOCK)
         fail("write");
     return (int)fd;
 }
@@ -161,7 +139,7 @@ static uint32_t transfer(long call, uint32_t count)
 {
     int fd = open_file();
     while (count--)
-        if (sys5(call, fd, block, BLOCK, 0, 0) != BLOCK)
+        if (sys_at(call, fd, block, BLOCK, 0) != BLOCK)
             fail("read or write");
     sys1(SYS_CLOSE, fd);
     return crc32(0, block, BLOCK);

@@ -221,8 +221,8 @@ struct isa_translator {
     const char *(*declined_name)(uint32_t argument);
     /* Text of the guest instruction at `bytes` for traces; returns its length, 0 if there is none
      * in len bytes. May be NULL. */
-    unsigned (*disassemble)(const uint8_t *bytes, unsigned len, uint32_t pc, char *text,
-                            size_t size);
+    unsigned (*disassemble)(const struct vcpu *v, const uint8_t *bytes, unsigned len, uint32_t pc,
+                            char *text, size_t size);
     /* What it has to say for `--stats`, as engine_ops.figures. May be NULL. */
     void (*figures)(const struct vcpu *v, const struct figure_sink *to);
     /* First byte offset of an instruction in code[0..len) that must never be there, or -1. */

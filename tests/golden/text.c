@@ -283,7 +283,7 @@ static void print_guest(struct text *t, const struct tb_mark *m, const uint8_t *
 {
     char text[128];
     const uint8_t *at = bytes + m->guest;
-    if (!x86_translator.disassemble(at, 15, t->tb->page + m->guest, text, sizeof text))
+    if (!x86_translator.disassemble(NULL, at, 15, t->tb->page + m->guest, text, sizeof text))
         snprintf(text, sizeof text, "(%02x %02x %02x)", at[0], at[1], at[2]);
     fprintf(t->out, "  %03x%c %s", m->guest, m->entry ? ' ' : '.', text);
     if (m->fix == X86_FIX_ESP)

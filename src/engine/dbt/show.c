@@ -44,7 +44,7 @@ static void show_guest(const struct dbt *d, const struct tb_mark *mark)
         bytes[len++] = tb->next[i];
     uint32_t pc = tb->page + mark->guest;
     char text[128];
-    if (!d->isa->disassemble || !d->isa->disassemble(bytes, len, pc, text, sizeof text))
+    if (!d->isa->disassemble || !d->isa->disassemble(d->v, bytes, len, pc, text, sizeof text))
         snprintf(text, sizeof text, "byte %02x", bytes[0]);
     log_line(d->v->log, LOG_INFO, "trace-block", "  %08" PRIx32 "  %s%s%s", pc, text,
              mark->entry ? "" : "  (no entry)", mark->fix ? "  (fix)" : "");

@@ -131,10 +131,27 @@ static unsigned three(struct mips32_tr *tr, unsigned opcode)
     return d;
 }
 
+/* addu, or and xor with register 0 are how moves are written. */
+static bool tr_move(struct mips32_tr *tr, unsigned from)
+{
+    int d = mips32_tr_host(tr->in.dst);
+    if (d >= 0)
+        mips32_tr_load(tr, (unsigned)d, from);
+    else
+        mips32_tr_set(tr, tr->in.dst, mips32_tr_use(tr, from, X64_R8));
+    return true;
+}
+
 static bool tr_three(struct mips32_tr *tr, unsigned opcode)
 {
-    if (tr->in.dst != MIPS32_SINK)
-        mips32_tr_set(tr, tr->in.dst, three(tr, opcode));
+    const struct mips32_insn *in = &tr->in;
+    if (in->dst == MIPS32_SINK)
+        return true;
+    if (!in->rt && opcode != OP_AND)
+        return tr_move(tr, in->rs);
+    if (!in->rs && opcode != OP_AND && opcode != OP_SUB)
+        return tr_move(tr, in->rt);
+    mips32_tr_set(tr, in->dst, three(tr, opcode));
     return true;
 }
 

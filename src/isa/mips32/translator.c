@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "isa/mips32/fpu.h"
 #include "isa/mips32/mmu.h"
@@ -23,13 +24,17 @@ static int probe(struct err *e)
 static const struct mips32_tr_rows *const subjects[] = {
     &mips32_tr_alu, &mips32_tr_mem, &mips32_tr_flow, &mips32_tr_fpu, &mips32_tr_cp0};
 
+#define MAJOR_OPCODE 0xfc000000u
+
+/* An instruction that this model lacks decodes as what its major opcode stands for otherwise. */
 static void add_rows(struct mips32_vcpu *v, struct mips32_translator *t,
                      const struct mips32_tr_rows *rows)
 {
     for (size_t i = 0; i < rows->count; i++) {
         struct mips32_insn in;
         mips32_decode(v->decoder, rows->row[i].match, &in);
-        if (in.row != MIPS32_NO_ROW)
+        const struct mips32_op *op = mips32_row(v->decoder, in.row);
+        if (op && (op->match == rows->row[i].match || op->mask != MAJOR_OPCODE))
             t->of[in.row].translate = &rows->row[i];
     }
 }
@@ -140,6 +145,18 @@ static size_t most_called(const struct mips32_translator *t, uint64_t below)
     return most;
 }
 
+static unsigned disassemble(const struct vcpu *base, const uint8_t *bytes, unsigned len,
+                            uint32_t pc, char *text, size_t size)
+{
+    const struct mips32_vcpu *v = mips32_const_of(base);
+    uint32_t word;
+    if (len < sizeof word)
+        return 0;
+    memcpy(&word, bytes, sizeof word);
+    mips32_disassemble(v->decoder, pc, v->big_endian ? __builtin_bswap32(word) : word, text, size);
+    return sizeof word;
+}
+
 static void figures(const struct vcpu *base, const struct figure_sink *to)
 {
     const struct mips32_vcpu *v = mips32_const_of(base);
@@ -176,5 +193,6 @@ const struct isa_translator mips32_translator = {
     .fault = fault,
     .set_pc = set_pc,
     .declined_name = declined_name,
+    .disassemble = disassemble,
     .figures = figures,
 };

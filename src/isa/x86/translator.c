@@ -204,8 +204,8 @@ static const char *declined_name(uint32_t mnemonic)
     return mnemonic ? ZydisMnemonicGetString((ZydisMnemonic)mnemonic) : "(page end)";
 }
 
-static unsigned disassemble(const uint8_t *bytes, unsigned len, uint32_t pc, char *text,
-                            size_t size)
+static unsigned disassemble(const struct vcpu *v, const uint8_t *bytes, unsigned len, uint32_t pc,
+                            char *text, size_t size)
 {
     ZydisDecoder d;
     ZydisFormatter f;
