@@ -8,8 +8,8 @@
 
 #include "mips32_rig.h"
 
-#define ROUNDS 20000u
-#define LIMIT  60 /* seconds */
+#define ROUNDS 5000u
+#define LIMIT  60 /* seconds without an answer */
 
 struct shared {
     struct mips32_rig *m;
@@ -30,8 +30,8 @@ static void *device(void *opaque)
 {
     struct shared *s = opaque;
     struct timespec start, now;
-    clock_gettime(CLOCK_MONOTONIC, &start);
     for (unsigned i = 0; i < ROUNDS && !atomic_load(&s->late); i++) {
+        clock_gettime(CLOCK_MONOTONIC, &start);
         irq_set(&s->line, 1);
         while (atomic_load(&s->served) == i && !atomic_load(&s->late)) {
             sched_yield();

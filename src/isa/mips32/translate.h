@@ -59,9 +59,12 @@ struct mips32_tr_rows {
 extern const struct mips32_tr_rows mips32_tr_alu, mips32_tr_mem, mips32_tr_flow, mips32_tr_fpu,
     mips32_tr_cp0;
 
+#define MIPS32_TR_CALLED 64u /* power of two */
+
 struct mips32_translator {
     struct dbt_options options;
     size_t rows;
+    struct mips32_insn called[MIPS32_TR_CALLED]; /* instructions that were called out, by hash */
     struct {
         const struct mips32_tr_row *translate; /* NULL: called out or declined */
         uint64_t called;                       /* how often it was */

@@ -28,6 +28,16 @@ static bool goes_on(const struct mips32_vcpu *v, uint32_t next, uint64_t mode)
     return v->pc == next && mode_of(v) == mode && next >= KSEG0 && next < KSEG2;
 }
 
+/* The same few are called again and again. */
+static const struct mips32_insn *decoded(struct mips32_vcpu *v, uint32_t row, uint32_t word)
+{
+    uint32_t hash = (word ^ word >> 11 ^ word >> 21) % MIPS32_TR_CALLED;
+    struct mips32_insn *in = &v->gen.translator->called[hash];
+    if (in->word != word || in->row != row || !in->fn)
+        mips32_decode_as(v->decoder, row, word, in);
+    return in;
+}
+
 unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
 {
     struct mips32_insn in;
@@ -36,7 +46,7 @@ unsigned mips32_run_callout(struct mips32_vcpu *v, uint32_t row, uint32_t word)
         mips32_fp_sync(v);
     v->gen.translator->of[row].called++;
     uint64_t mode = mode_of(v);
-    mips32_decode_as(v->decoder, row, word, &in);
+    in = *decoded(v, row, word);
     in.slot = (uint16_t)((v->pc & ~(uint32_t)PAGE_MASK) / 4);
     v->page_va = v->pc & (uint32_t)PAGE_MASK;
     v->cur = &in;
