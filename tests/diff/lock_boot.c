@@ -2,16 +2,18 @@
 /* lock_boot: boots one guest in two machines at once, the interpreter's and the translator's, and
  * compares them after every translation.
  *
- *   lock_boot --kernel FILE [--initrd FILE] [--append STRING] [--mem MIB] [--until TEXT]
+ *   lock_boot --kernel FILE [--board NAME] [--initrd FILE] [--append STRING] [--mem MIB]
+ *             [--until TEXT]
  *             [--stretch N] [--steps N] [--memory-every N] [--full-every N]
  *             [--view auto|window|flat] [--cache MIB] [--no-adapt] [--one] [--trace-from N]
  *             [--spoil N] [--snapshot-every N] [--verbose]
  *
- * Both are complete machines of the first board that runs such kernels, with virtual clocks, driven
- * from here without threads. In a step the translator runs one translation, or --stretch N
- * instructions' worth of them; then the interpreter goes as far; then both clocks advance by the
- * same time, so that timers, and with them interrupts, come between the same two instructions. The
- * registers that most instructions change are compared after each step, all registers every
+ * Both are complete machines of one board, by default the first that runs such kernels, with
+ * virtual clocks, driven from here without threads. In a step the translator runs one translation,
+ * or --stretch N instructions' worth of them; then the interpreter goes as far; then both clocks
+ * advance by the same time, so that timers, and with them interrupts, come between the same two
+ * instructions. The registers that most instructions change are compared after each step, all
+ * registers every
  * --full-every steps, RAM every
  * --memory-every steps and at the end, and so is what the consoles took. It ends with the guest,
  * after --steps, or once the console shows --until.
@@ -429,6 +431,8 @@ static bool option(struct options *o, int ch)
     case 'k':
         o->vm.kernel = optarg;
         return true;
+    case 'B':
+        return (o->vm.board = board_find(optarg)) != NULL;
     case 'i':
         o->vm.initrd = optarg;
         return true;
@@ -477,6 +481,7 @@ static bool option(struct options *o, int ch)
 static bool parse(int argc, char **argv, struct options *o)
 {
     static const struct option names[] = {{"kernel", required_argument, NULL, 'k'},
+                                          {"board", required_argument, NULL, 'B'},
                                           {"initrd", required_argument, NULL, 'i'},
                                           {"append", required_argument, NULL, 'a'},
                                           {"mem", required_argument, NULL, 'm'},
@@ -501,13 +506,18 @@ static bool parse(int argc, char **argv, struct options *o)
     return optind == argc && o->vm.kernel;
 }
 
+static const struct board_ops *board_of(const char *kernel)
+{
+    enum guest_arch arch = boot_kernel_arch(kernel);
+    return arch == ARCH_UNKNOWN ? boards[0] : board_for(arch);
+}
+
 static int build(struct lock_boot *l, struct err *e)
 {
-    enum guest_arch arch = boot_kernel_arch(l->o.vm.kernel);
-    l->o.vm.board = arch == ARCH_UNKNOWN ? boards[0] : board_for(arch);
     if (!l->o.vm.board)
-        return err_set(e, ENOEXEC, "kernel-format", "%s: a kernel for %s, which no board runs",
-                       l->o.vm.kernel, boot_arch_name(arch));
+        l->o.vm.board = board_of(l->o.vm.kernel);
+    if (!l->o.vm.board)
+        return err_set(e, ENOEXEC, "kernel-format", "%s: no board runs it", l->o.vm.kernel);
     int r = make(&l->ref, &l->o.vm, &interp_engine, e);
     return r < 0 ? r : make(&l->dbt, &l->o.vm, &dbt_engine, e);
 }

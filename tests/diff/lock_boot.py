@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Boot Debian's unmodified kernel in lock-step: see lock_boot.c.
 
-    lock_boot.py LOCK_BOOT i386|mipsel quick|whole|finds|snapshots [OPTION...]
+    lock_boot.py LOCK_BOOT i386|mipsel|malta quick|whole|finds|snapshots [OPTION...]
 
 quick: up to the first line of init, without the kernel's crypto self-tests, compared every 200
 instructions. whole: everything, to the guest's power-off, compared after each translation.
@@ -31,10 +31,11 @@ CASES = {
 def main():
     program, arch, case = sys.argv[1:4]
     append, options = CASES[case]
+    board = ['--board', arch] if arch == 'malta' else []
     with tempfile.TemporaryDirectory(prefix='ring3-lock.') as folder:
         initrd = initramfs(os.path.join(folder, 'initramfs.gz'), SCRIPT, arch=arch)
-        code = subprocess.run([program, '--kernel', guest_files(arch) + '/vmlinuz', '--initrd',
-                               initrd, '--append', append, *options, *sys.argv[4:]],
+        code = subprocess.run([program, '--kernel', guest_files(arch) + '/vmlinuz', *board,
+                               '--initrd', initrd, '--append', append, *options, *sys.argv[4:]],
                               check=False).returncode
     if case == 'finds' and code != 77:
         return 0 if code == 1 else 1
