@@ -134,13 +134,14 @@ def tool(name):
     return path or harness.skip(f'{name} (package e2fsprogs) is not installed')
 
 
-def disk(interface, device, modules):
+def disk(interface, names, modules):
     """What the guest writes to a file system is there from outside, byte for byte, and the file
-    system is whole; a read-only disk stays as it is."""
-    script = (f'mkdir /disk\nmount -t ext4 /dev/{device}a /disk && cat /disk/hello\n'
+    system is whole; a read-only disk stays as it is. `names` are shell words for the devices."""
+    script = (f'first={names[0]}\nsecond={names[1]}\n'
+              'mkdir /disk\nmount -t ext4 /dev/$first /disk && cat /disk/hello\n'
               'seq 1 100000 >/disk/numbers\ndd if=/dev/urandom of=/disk/noise bs=64k count=50\n'
               'sync\nsha256sum /disk/noise\nrm /disk/hello\numount /disk\n'
-              f'sha256sum /dev/{device}b\n')
+              'sha256sum /dev/$second\n')
     with tempfile.TemporaryDirectory(prefix='ring3-malta.', dir='/var/tmp') as folder:
         os.mkdir(folder + '/tree')
         with open(folder + '/tree/hello', 'w', encoding='utf-8') as f:
@@ -170,12 +171,13 @@ def disk(interface, device, modules):
 
 def disk_virtio():
     """Disks are virtio-pci unless they say otherwise; two are functions of one slot."""
-    disk('', 'vd', 'virtio_pci virtio_blk')
+    disk('', ('vda', 'vdb'), 'virtio_pci virtio_blk')
 
 
 def disk_ide():
-    """The PIIX4's IDE, by DMA."""
-    disk(',if=ide', 'sd', 'ata_piix sd_mod')
+    """The PIIX4's IDE, by DMA. Linux names the drives of a channel as it comes to them."""
+    block = '$(ls /sys/bus/scsi/devices/0:0:{}:0/block)'
+    disk(',if=ide', (block.format(0), block.format(1)), 'ata_piix sd_mod')
 
 
 def cdrom():
