@@ -33,6 +33,7 @@ CARDS = {
     'e1000': ('e1000', 'e1000', 'e1000'),
     'rtl8139': ('rtl8139', 'rtl8139', '8139cp'),
     'rtl8139c': ('rtl8139c', None, '8139too'),
+    'pcnet': ('pcnet', 'pcnet', 'pcnet32'),
     'ne2k': ('ne2k', 'ne2k_pci', 'ne2k-pci'),
     'virtio': ('virtio', 'virtio-net-pci', 'virtio_pci virtio_net'),
 }

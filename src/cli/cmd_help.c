@@ -44,7 +44,12 @@ static const char boards_page[] =
     "            256M of RAM are low memory, the rest is high. No firmware, screen,\n"
     "            CD-ROM or floppy drives. There is no power switch: a kernel that\n"
     "            halts with all interrupts masked has powered off. What one says\n"
-    "            before it has a console shows with --append earlycon.";
+    "            before it has a console shows with --append earlycon.\n"
+    "  malta     MIPS' Malta board with a 24Kf, GT-64120 and PIIX4, for kernels that\n"
+    "            know it, such as Debian's linux-image-4kc-malta; say --board malta.\n"
+    "            IDE, CD-ROM and virtio drives, a PCnet, the PC's PCI network cards,\n"
+    "            serial console on ttyS0. RAM beyond 256M is at 0x90000000. No\n"
+    "            firmware, screen or floppy drives.";
 
 static const char disks[] =
     "Disks, CDs and floppies of `ring3 run`, at most 8 in all:\n"
@@ -101,9 +106,9 @@ static const char network[] =
     "  --net stream,connect=HOST:PORT    them; a lost connection is made anew\n"
     "  --net tap,name=tap0     an interface of the host that is yours\n"
     "Words for the card, behind any of these:\n"
-    "      model=virtio|e1000|rtl8139|rtl8139c|ne2k|pcnet    on board pc virtio for\n"
-    "                            a KERNEL from the command line, else e1000; ne2k\n"
-    "                            suits the oldest; on board malta pcnet\n"
+    "      model=virtio|e1000|rtl8139|rtl8139c|ne2k|pcnet    on board pc virtio\n"
+    "                            for a KERNEL from the command line, else e1000;\n"
+    "                            ne2k suits the oldest; on board malta pcnet\n"
     "      mac=52:54:00:12:34:56";
 
 static const char images[] =

@@ -352,7 +352,8 @@ def image():
 def commands():
     check(ring3('version').stdout.startswith(b'ring3 '))
     r = ring3('machines')
-    check(re.match(rb'pc .*\n.* i386 .*\nmipsvirt .*\n.* little-endian MIPS ', r.stdout), r)
+    check(re.match(rb'pc .*\n.* i386 .*\nmipsvirt .*\n.* little-endian MIPS .*\nmalta .*\n'
+                   rb'.* little-endian MIPS ', r.stdout), r)
     r = ring3('doctor')
     check(r.returncode == 0 and r.stderr == b'', r)
     for word in (b'interp', b'yes', b'max_map_count', b'memfd', b'seccomp', b'fsgsbase', b'bmi2',

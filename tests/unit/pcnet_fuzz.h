@@ -55,7 +55,7 @@ static inline void pcnet_descriptor(uint64_t random, uint32_t d[4])
 
 static inline void pcnet_fuzz(uint64_t seed, unsigned steps)
 {
-    static const uint16_t hot[] = {D_RDP, D_RAP, D_RESET, D_BDP, D_RDP, 0};
+    static const uint16_t hot[] = {D_RDP, D_RAP, D_BDP, D_RDP, 0}; /* reading D_RESET ends it all */
     const struct nic_fuzz f = {.make = pcnet_new,
                                .bar = 1,
                                .reg_bytes = PCNET_BYTES,

@@ -177,6 +177,7 @@ static void registers_move(void **state)
     assert_null(bus_name_at(r->host.pio, 0x1004));
     acpi_pm_move(r->d, 0);
     assert_null(bus_name_at(r->host.pio, 0x2008));
+    assert_string_equal(bus_name_at(r->host.pio, SMI), "acpi-smi"); /* which stays */
     acpi_pm_move(r->d, 0x600);
     assert_int_equal(in16(r, CNT), 1);
     rig_free(r);

@@ -318,6 +318,32 @@ static void frames_wait_for_buffers(void **state)
     nic_rig_free(b);
 }
 
+/* A snapshot between frame and interrupt, while another frame waits. */
+static void state_has_what_is_under_way(void **state)
+{
+    static uint8_t ram[NIC_RAM];
+    struct nic_rig *a = new_card(), *b = new_card();
+    start(a, 2, 0);
+    for (unsigned i = 0; i < ENTRIES; i++)
+        assert_true(nic_receive(a, frame_for_us, 100));
+    assert_false(nic_receive(a, frame_for_us, 100));
+    ram_read(a, 0, ram, NIC_RAM);
+    ram_write(b, 0, ram, NIC_RAM);
+    rig_copy_state(b->r->d, a->r->d);
+    rig_copy_state(b->card, a->card);
+    assert_string_equal(rig_trace(b->r), "");
+    nic_batch_end(b);
+    assert_string_equal(rig_trace(b->r), "+0 ");
+    b->resumes = 0;
+    rig_advance(b->r, 2 * 1000 * 1000);
+    assert_int_equal(b->resumes, 0);
+    put_descriptor(b, 2, RX_RING, 0, BUFFERS, 1600, OWN);
+    rig_advance(b->r, 2 * 1000 * 1000);
+    assert_int_equal(b->resumes, 1);
+    nic_rig_free(a);
+    nic_rig_free(b);
+}
+
 static bool gets(struct nic_rig *b, unsigned mode, const char *to)
 {
     uint8_t f[60] = {0};
@@ -505,6 +531,7 @@ int main(void)
         cmocka_unit_test(receives_in_every_style),
         cmocka_unit_test(frames_have_several_buffers),
         cmocka_unit_test(frames_wait_for_buffers),
+        cmocka_unit_test(state_has_what_is_under_way),
         cmocka_unit_test(filters),
         cmocka_unit_test(multicast_bits),
         cmocka_unit_test(interrupts_are_masked),
