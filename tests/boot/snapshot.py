@@ -96,6 +96,31 @@ def shell():
                 guest.wait_exit(0)
 
 
+def reset():
+    """A restored machine whose guest resets it boots anew, from the kernel of its first boot; if that
+    is gone, the run ends and says so."""
+    with tempfile.TemporaryDirectory(prefix='ring3-snap.') as folder:
+        file, initrd = folder + '/x.snap', harness.initramfs(folder + '/initramfs.gz')
+        start = ['--initrd', initrd, '--append', harness.APPEND, harness.guest_files() + '/vmlinuz']
+        with boot(folder, start=start) as guest:
+            guest.wait_for(PROMPT)
+            save(folder + '/c', file)
+            guest.type('poweroff -f\n')
+            guest.wait_exit(0)
+        for there in (True, False):
+            if not there:
+                os.remove(initrd)
+            with harness.Guest(RING3, options=[*engine(), '--reboot'], restore=file,
+                               tty=True) as guest:
+                guest.type('reboot -f\n')
+                if there:
+                    guest.wait_for('ring3: init running')
+                    guest.wait_for(PROMPT)
+                    guest.type('poweroff -f\n')
+                guest.wait_exit(0 if there else 125)
+                expect(there or '[initrd-missing]' in guest.complaints(), guest.complaints())
+
+
 def work():
     """What was computing when the snapshot was taken comes to the right result, many times over."""
     job = ('echo be""gun; i=0; while [ $i -lt 150 ]; do i=$((i+1)); seq 1 3000 | sha256sum; done | '

@@ -371,6 +371,22 @@ bool lock_mips_machine_same_memory(const struct lock_mips_machine *a,
     return same;
 }
 
+static bool overlap(const struct mips32_tlb_entry *a, const struct mips32_tlb_entry *b)
+{
+    return !((a->hi ^ b->hi) & HI_VPN2 & ~(a->mask | b->mask)) &&
+           (a->global || b->global || !((a->hi ^ b->hi) & HI_ASID));
+}
+
+bool lock_mips_machine_tlb_overlaps(const struct lock_mips_machine *m)
+{
+    const struct mips32_vcpu *v = mips32_const_of(m->v);
+    for (unsigned i = 0; i < v->model->tlb_entries; i++)
+        for (unsigned k = 0; k < i; k++)
+            if (overlap(&v->tlb[i], &v->tlb[k]))
+                return true;
+    return false;
+}
+
 /* ---- life -------------------------------------------------------------------------------------
  */
 

@@ -84,6 +84,8 @@ void lock_mips_machine_free(struct lock_mips_machine *m);
 void lock_mips_machine_load(struct lock_mips_machine *m, const struct lock_mips_program *p);
 /* Run the engine once; the interpreter for `budget` instructions. */
 void lock_mips_machine_run(struct lock_mips_machine *m, uint64_t budget, struct vm_exit *x);
+/* Two entries of the TLB match the same address. */
+bool lock_mips_machine_tlb_overlaps(const struct lock_mips_machine *m);
 /* Since then the program has written to itself, or to the handlers. */
 bool lock_mips_machine_code_changed(const struct lock_mips_machine *m,
                                     const struct lock_mips_program *p);

@@ -10,7 +10,8 @@ struct lock_mips_generator;
 struct lock_mips_generator *lock_mips_generator_new(struct err *e); /* NULL on error */
 void lock_mips_generator_free(struct lock_mips_generator *g);
 
-/* A program is a function of seed and index, but for what it is counted in. */
+/* A program is a function of seed and index (and of the compiler: it chooses in which order the
+ * parts of an expression draw their numbers). */
 void lock_mips_generate(struct lock_mips_generator *g, uint64_t seed, uint64_t index,
                         unsigned model, struct lock_mips_program *p);
 /* Its TLB, registers and instructions, one a line. */

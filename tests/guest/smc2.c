@@ -456,14 +456,14 @@ static void other_levels(void)
         b1(0xeb), b1(0xfe), op(0xb8, 9), b1(0xcd), b1(DONE);
         patched_at = at + 1, patched_with = 0;
         struct cpu c = spin(at, ring);
-        check("timer-ends-self-jump", c.vector == DONE && c.eax == 9 && kernel_calls == 3);
+        check("timer-ends-self-jump", c.vector == DONE && c.eax == 9 && kernel_calls >= 3);
         fresh();
         here = at; /* or $1, %eax; inc %ecx; test %eax, %eax; jnz back; mov $8, %eax */
         b1(0x83), b1(0xc8), b1(1), b1(0x41), b1(0x85), b1(0xc0), b1(0x75), b1(0xf8);
         op(0xb8, 8), b1(0xcd), b1(DONE);
         patched_at = identity(at + 6), patched_with = 0x74;
         c = spin(at, ring);
-        check("timer-ends-loop", c.vector == DONE && c.eax == 8 && c.ecx && kernel_calls == 3);
+        check("timer-ends-loop", c.vector == DONE && c.eax == 8 && c.ecx && kernel_calls >= 3);
     }
 }
 

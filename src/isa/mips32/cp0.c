@@ -20,7 +20,7 @@ struct reg {
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
-static uint32_t status_mask(const struct mips32_model *m)
+uint32_t mips32_status_mask(const struct mips32_model *m)
 {
     uint32_t mask = ST_IE | ST_EXL | ST_ERL | ST_UM | ST_IM | ST_BEV | ST_CU0;
     if (m->supervisor)
@@ -43,7 +43,7 @@ void mips32_set_status(struct mips32_vcpu *v, uint32_t x)
 
 static void write_status(struct mips32_vcpu *v, uint32_t x)
 {
-    const uint32_t clear_only = ST_TS | ST_SR | ST_NMI, mask = status_mask(v->model);
+    const uint32_t clear_only = ST_TS | ST_SR | ST_NMI, mask = mips32_status_mask(v->model);
     mips32_set_status(v, (x & mask) | (v->cp0.status & x & clear_only));
 }
 
@@ -240,7 +240,7 @@ void mips32_cp0_restored(struct mips32_vcpu *v)
     c->entry_hi &= HI_VPN2 | HI_ASID;
     c->page_mask = mips32_legal_page_mask(c->page_mask);
     c->hwrena &= HWRENA_BITS;
-    c->status &= status_mask(v->model) | status_bits;
+    c->status &= mips32_status_mask(v->model) | status_bits;
     c->int_ctl = INTCTL_RESET | (c->int_ctl & INTCTL_VS);
     c->ebase = 0x80000000u | (c->ebase & EBASE_BITS) | v->base.index;
     c->config0 &= 7;

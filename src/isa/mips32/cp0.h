@@ -13,6 +13,8 @@ void mips32_cp0_write(struct mips32_vcpu *v, unsigned reg, unsigned sel, uint32_
  * as zero and is no field. */
 bool mips32_cp0_field(const struct mips32_vcpu *v, unsigned reg, unsigned sel, bool write,
                       uint16_t *offset, uint32_t *mask);
+/* Bits of Status that MTC0 writes. */
+uint32_t mips32_status_mask(const struct mips32_model *m);
 void mips32_cp0_reset(struct mips32_vcpu *v);
 void mips32_set_status(struct mips32_vcpu *v, uint32_t x); /* all bits; and what depends on it */
 /* After a snapshot: bring every register into the range that writes keep it in. */

@@ -197,15 +197,15 @@ static uint32_t read32(const struct mips32_vcpu *v, unsigned n)
     }
 }
 
-/* 64 bits wide; with Status.FR clear each shows its 32. */
+/* 64 bits wide. With Status.FR clear an even one shows its pair, an odd one its 32 bits. */
 static uint64_t read_fpr(const struct mips32_vcpu *v, unsigned n)
 {
-    return v->cp0.status & ST_FR ? v->fpr[n] : mips32_get_s(v, n);
+    return v->cp0.status & ST_FR || n % 2 == 0 ? v->fpr[n] : mips32_get_s(v, n);
 }
 
 static void write_fpr(struct mips32_vcpu *v, unsigned n, uint64_t x)
 {
-    if (v->cp0.status & ST_FR)
+    if (v->cp0.status & ST_FR || n % 2 == 0)
         v->fpr[n] = x;
     else
         mips32_set_s(v, n, (uint32_t)x);

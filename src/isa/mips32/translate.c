@@ -103,7 +103,9 @@ bool mips32_tr_slot(struct mips32_tr *tr, const struct mips32_insn *slot)
     if (!row || row->flow)
         return false;
     tr->in = *slot;
+    tr->in_slot = true;
     bool ok = row->fn(tr, row->argument);
+    tr->in_slot = false;
     tr->in = branch;
     return ok;
 }

@@ -79,7 +79,8 @@ struct mips32_tr {
     /* The instruction at hand. In a delay slot `in` is the slot's, and pc the branch's. */
     struct mips32_insn in;
     uint32_t pc;
-    bool done; /* control does not go on behind it */
+    bool done;    /* control does not go on behind it */
+    bool in_slot; /* it is in a delay slot */
 
     struct mips32_tr_stub { /* rel32 fields that lead to the interpreter */
         uint8_t *at;

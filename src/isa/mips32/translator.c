@@ -24,13 +24,17 @@ static int probe(struct err *e)
 static const struct mips32_tr_rows *const subjects[] = {
     &mips32_tr_alu, &mips32_tr_mem, &mips32_tr_flow, &mips32_tr_fpu, &mips32_tr_cp0};
 
+#define MAJOR_OPCODE 0xfc000000u
+
+/* An instruction that this model lacks decodes as what its major opcode stands for otherwise. */
 static void add_rows(struct mips32_vcpu *v, struct mips32_translator *t,
                      const struct mips32_tr_rows *rows)
 {
     for (size_t i = 0; i < rows->count; i++) {
         struct mips32_insn in;
         mips32_decode(v->decoder, rows->row[i].match, &in);
-        if (in.row != MIPS32_NO_ROW)
+        const struct mips32_op *op = mips32_row(v->decoder, in.row);
+        if (op && (op->match == rows->row[i].match || op->mask != MAJOR_OPCODE))
             t->of[in.row].translate = &rows->row[i];
     }
 }

@@ -132,18 +132,31 @@ static uint32_t fx_operand(struct x86_vcpu *v, const struct x86_insn *in)
     return ea;
 }
 
+/* Where the last x87 instruction was matters to who handles its exception, so FXSAVE stores that only
+ * with one pending, as AMD's processors do (APM vol. 2 11.4.4); otherwise zeros. Both engines agree
+ * then: translated code does not keep track. */
+static void hide_pointers(struct x86_fx *img)
+{
+    if (img->fsw & FSW_ES)
+        return;
+    img->fop = 0;
+    img->fip = img->fcs = img->fdp = img->fds = 0;
+}
+
 /* With CR4.OSFXSR clear, XMM registers and MXCSR are neither stored nor loaded. */
 void x86_fxsave(struct x86_vcpu *v, const struct x86_insn *in)
 {
     uint32_t ea = fx_operand(v, in);
     x86_probe_write(v, in->seg, ea, sizeof v->fx);
     x86_fpu_park(v);
+    struct x86_fx img = v->fx;
+    hide_pointers(&img);
     if (v->cr4 & CR4_OSFXSR) {
-        x86_write_bytes(v, in->seg, ea, &v->fx, FX_USED);
+        x86_write_bytes(v, in->seg, ea, &img, FX_USED);
         return;
     }
-    x86_write_bytes(v, in->seg, ea, &v->fx, FX_X87_HEAD);
-    x86_write_bytes(v, in->seg, ea + FX_ST_OFFSET, v->fx.st, sizeof v->fx.st);
+    x86_write_bytes(v, in->seg, ea, &img, FX_X87_HEAD);
+    x86_write_bytes(v, in->seg, ea + FX_ST_OFFSET, img.st, sizeof img.st);
 }
 
 void x86_fxrstor(struct x86_vcpu *v, const struct x86_insn *in)
