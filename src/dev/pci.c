@@ -438,6 +438,9 @@ static void host_free(struct device *d)
 {
     struct pci_host *p = container_of(d, struct pci_host, dev);
 
+    for (unsigned i = 0; i < DEVFNS; i++) /* a host bridge's own may outlive it */
+        if (p->func[i])
+            pci_remove(p->func[i]);
     if (p->address_mapped)
         bus_unmap(p->h.pio, ADDRESS_PORT);
     if (p->data_mapped)

@@ -298,8 +298,15 @@ static void bus_without_ports(void **state)
     assert_int_equal(a.func.config[PCI_INT_LINE], 0x5a);
     pci_intx(&a.func, 1); /* 18 + 1 + 1 */
     assert_string_equal(rig_trace(r), "+0 ");
-    pci_remove(&a.func);
+    pci_config_write(pci, 18 << 11 | PCI_BAR0, 0, 4, 0x1000);
+    pci_config_write(pci, 18 << 11 | PCI_COMMAND, 0, 2, PCI_COMMAND_IO);
+    assert_string_equal(bus_name_at(r->host.pio, 0x1000), "card");
     pci_remove(&b.func);
+    r->d->ops->free(r->d); /* before its function */
+    r->d = NULL;
+    assert_string_equal(rig_trace(r), "-0 ");
+    assert_null(bus_name_at(r->host.pio, 0x1000));
+    pci_remove(&a.func);
     rig_free(r);
 }
 

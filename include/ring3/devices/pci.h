@@ -119,7 +119,7 @@ void pci_func_bar_ram(struct pci_func *f, unsigned n, uint32_t len, uint64_t ram
  * until pci_remove(). Function 0 of a device that has others says so in its header. */
 int pci_add(struct pci_host *host, struct pci_func *f, unsigned device, unsigned function,
             struct err *e);
-void pci_remove(struct pci_func *f); /* no effect before pci_add */
+void pci_remove(struct pci_func *f); /* no effect before pci_add, or once the host is gone */
 /* Configuration space as at pci_add(), BARs unmapped, pin low. From the owner's reset. */
 void pci_func_reset(struct pci_func *f);
 /* config was restored from a snapshot: put the BARs where it says. */
