@@ -174,6 +174,25 @@ static void count_and_compare(void **state)
     rig_free(m);
 }
 
+/* The thread that runs the clock's timers may be late. Whoever has seen Count pass Compare sees the
+ * interrupt all the same. */
+static void count_shows_a_late_timer(void **state)
+{
+    struct mips32_rig *m = rig_new(&mips32_24kf);
+    struct err e = {0};
+    struct clock *real = clock_new(CLOCK_REAL_TIME, &e);
+    m->v->base.clock = real; /* the processor's timer stays with the other, which stands still */
+    uint32_t compare = mips32_cp0_read(m->v, 9, 0) + 100000;
+    mips32_cp0_write(m->v, 11, 0, compare);
+    assert_int_equal(mips32_cp0_read(m->v, 13, 0) & CA_TI, 0);
+    while ((int32_t)(mips32_cp0_read(m->v, 9, 0) - compare) < 0)
+        continue;
+    assert_int_equal(mips32_cp0_read(m->v, 13, 0) & (CA_TI | CA_IP7), CA_TI | CA_IP7);
+    m->v->base.clock = m->clock;
+    clock_free(real);
+    rig_free(m);
+}
+
 static void count_can_be_stopped(void **state)
 {
     struct mips32_rig *m = rig_new(&mips32_24kf);
@@ -383,6 +402,7 @@ int main(void)
         cmocka_unit_test(software_interrupts),
         cmocka_unit_test(interrupts_and_slots),
         cmocka_unit_test(count_and_compare),
+        cmocka_unit_test(count_shows_a_late_timer),
         cmocka_unit_test(count_can_be_stopped),
         cmocka_unit_test(the_timer_wakes_a_halted_processor),
         cmocka_unit_test(wait_with_everything_masked),

@@ -363,6 +363,30 @@ static void registers_keep_what_exists(void **state)
     rig_free(m);
 }
 
+static void release_1_has_fewer_registers(void **state)
+{
+    static const struct mips32_model release1 = {
+        .name = "release 1", .prid = 0x00018000, .tlb_entries = 16, .count_hz = 100000000};
+    static const uint8_t absent[][2] = {{4, 2}, {7, 0}, {12, 1}, {15, 1}, {16, 2}, {16, 3}};
+    struct mips32_rig *m = rig_new(&release1);
+    for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
+        mips32_cp0_write(m->v, absent[i][0], absent[i][1], UINT32_MAX);
+        assert_int_equal(mips32_cp0_read(m->v, absent[i][0], absent[i][1]), 0);
+    }
+    assert_int_equal(mips32_cp0_read(m->v, 16, 0), 0x80000082);
+    assert_int_equal(mips32_cp0_read(m->v, 16, 1) & 1u << 31, 0);
+    assert_int_equal(mips32_cp0_read(m->v, 16, 1) & 1, 0);
+    mips32_cp0_write(m->v, 12, 0, UINT32_MAX);
+    assert_int_equal(m->v->cp0.status & (ST_CU1 | ST_FR), 0);
+    mips32_cp0_write(m->v, 12, 0, ST_IM);
+    /* The timer shows as IP7 alone. */
+    mips32_set_lines(m->v, CA_TI, true);
+    assert_int_equal(mips32_cp0_read(m->v, 13, 0), CA_IP7);
+    mips32_set_lines(m->v, CA_TI, false);
+    assert_int_equal(one(m, SYSCALL), VECTOR(GENERAL));
+    rig_free(m);
+}
+
 /* Nowhere: reads give ones, fetches are bus errors. */
 static void addresses_without_anything(void **state)
 {
@@ -392,6 +416,7 @@ int main(void)
         cmocka_unit_test(probe_and_read),
         cmocka_unit_test(random_spares_wired_entries),
         cmocka_unit_test(registers_keep_what_exists),
+        cmocka_unit_test(release_1_has_fewer_registers),
         cmocka_unit_test(addresses_without_anything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,9 +9,8 @@
 #include "isa/mips32/mmu.h"
 
 struct reg {
-    uint8_t number, sel;
+    const char *name; /* NULL: there is none */
     bool release2;
-    const char *name;
     uint16_t offset;                                  /* in struct mips32_cp0 */
     uint32_t mask;                                    /* bits that MTC0 writes */
     uint32_t (*read)(struct mips32_vcpu *v);          /* NULL: the field */
@@ -74,7 +73,6 @@ static void write_page_mask(struct mips32_vcpu *v, uint32_t x)
 
 static uint32_t read_cause(struct mips32_vcpu *v)
 {
-    mips32_timer_look(v);
     return mips32_cause(v);
 }
 
@@ -91,7 +89,7 @@ static void write_cause(struct mips32_vcpu *v, uint32_t x)
 
 static uint32_t read_count(struct mips32_vcpu *v)
 {
-    return mips32_count(v);
+    return mips32_read_count(v);
 }
 
 static uint32_t read_prid(struct mips32_vcpu *v)
@@ -140,44 +138,43 @@ static uint32_t read_config3(struct mips32_vcpu *v)
 #define CONTEXT_BASE 0xff800000u
 
 /* clang-format off */
-static const struct reg regs[] = {
-    { 0, 0, false, "Index",     AT(index),        0,           NULL,         write_index},
-    { 1, 0, false, "Random",    AT(random),       0,           read_random,  NULL},
-    { 2, 0, false, "EntryLo0",  AT(entry_lo[0]),  LO_MASK,     NULL,         NULL},
-    { 3, 0, false, "EntryLo1",  AT(entry_lo[1]),  LO_MASK,     NULL,         NULL},
-    { 4, 0, false, "Context",   AT(context),      CONTEXT_BASE, NULL,        NULL},
-    { 4, 2, true,  "UserLocal", AT(user_local),   FULL,        NULL,         NULL},
-    { 5, 0, false, "PageMask",  AT(page_mask),    0,           NULL,         write_page_mask},
-    { 6, 0, false, "Wired",     AT(wired),        0,           NULL,         write_wired},
-    { 7, 0, true,  "HWREna",    AT(hwrena),       HWRENA_BITS, NULL,         NULL},
-    { 8, 0, false, "BadVAddr",  AT(bad_vaddr),    0,           NULL,         NULL},
-    { 9, 0, false, "Count",     0,                0,           read_count,   mips32_set_count},
-    {10, 0, false, "EntryHi",   AT(entry_hi),     0,           NULL,         mips32_set_entry_hi},
-    {11, 0, false, "Compare",   AT(compare),      0,           NULL,         mips32_set_compare},
-    {12, 0, false, "Status",    AT(status),       0,           NULL,         write_status},
-    {12, 1, true,  "IntCtl",    AT(int_ctl),      INTCTL_VS,   NULL,         NULL},
-    {13, 0, false, "Cause",     0,                0,           read_cause,   write_cause},
-    {14, 0, false, "EPC",       AT(epc),          FULL,        NULL,         NULL},
-    {15, 0, false, "PRId",      0,                0,           read_prid,    NULL},
-    {15, 1, true,  "EBase",     AT(ebase),        EBASE_BITS,  NULL,         NULL},
-    {16, 0, false, "Config",    AT(config0),      7,           read_config,  NULL},
-    {16, 1, false, "Config1",   0,                0,           read_config1, NULL},
-    {16, 2, true,  "Config2",   0,                0,           read_config2, NULL},
-    {16, 3, true,  "Config3",   0,                0,           read_config3, NULL},
-    {17, 0, false, "LLAddr",    AT(ll_addr),      0,           NULL,         NULL},
-    {28, 0, false, "TagLo",     AT(tag_lo),       FULL,        NULL,         NULL},
-    {29, 0, false, "TagHi",     AT(tag_hi),       FULL,        NULL,         NULL},
-    {30, 0, false, "ErrorEPC",  AT(error_epc),    FULL,        NULL,         NULL},
-    {31, 0, false, "DESAVE",    AT(desave),       FULL,        NULL,         NULL},
+#define N(number, sel) ((number) * 8 + (sel))
+static const struct reg regs[32 * 8] = {
+    [N( 0, 0)] = {"Index",     false, AT(index),        0,           NULL,         write_index},
+    [N( 1, 0)] = {"Random",    false, AT(random),       0,           read_random,  NULL},
+    [N( 2, 0)] = {"EntryLo0",  false, AT(entry_lo[0]),  LO_MASK,     NULL,         NULL},
+    [N( 3, 0)] = {"EntryLo1",  false, AT(entry_lo[1]),  LO_MASK,     NULL,         NULL},
+    [N( 4, 0)] = {"Context",   false, AT(context),      CONTEXT_BASE, NULL,        NULL},
+    [N( 4, 2)] = {"UserLocal", true,  AT(user_local),   FULL,        NULL,         NULL},
+    [N( 5, 0)] = {"PageMask",  false, AT(page_mask),    0,           NULL,         write_page_mask},
+    [N( 6, 0)] = {"Wired",     false, AT(wired),        0,           NULL,         write_wired},
+    [N( 7, 0)] = {"HWREna",    true,  AT(hwrena),       HWRENA_BITS, NULL,         NULL},
+    [N( 8, 0)] = {"BadVAddr",  false, AT(bad_vaddr),    0,           NULL,         NULL},
+    [N( 9, 0)] = {"Count",     false, 0,                0,           read_count,   mips32_set_count},
+    [N(10, 0)] = {"EntryHi",   false, AT(entry_hi),     0,           NULL,         mips32_set_entry_hi},
+    [N(11, 0)] = {"Compare",   false, AT(compare),      0,           NULL,         mips32_set_compare},
+    [N(12, 0)] = {"Status",    false, AT(status),       0,           NULL,         write_status},
+    [N(12, 1)] = {"IntCtl",    true,  AT(int_ctl),      INTCTL_VS,   NULL,         NULL},
+    [N(13, 0)] = {"Cause",     false, 0,                0,           read_cause,   write_cause},
+    [N(14, 0)] = {"EPC",       false, AT(epc),          FULL,        NULL,         NULL},
+    [N(15, 0)] = {"PRId",      false, 0,                0,           read_prid,    NULL},
+    [N(15, 1)] = {"EBase",     true,  AT(ebase),        EBASE_BITS,  NULL,         NULL},
+    [N(16, 0)] = {"Config",    false, AT(config0),      7,           read_config,  NULL},
+    [N(16, 1)] = {"Config1",   false, 0,                0,           read_config1, NULL},
+    [N(16, 2)] = {"Config2",   true,  0,                0,           read_config2, NULL},
+    [N(16, 3)] = {"Config3",   true,  0,                0,           read_config3, NULL},
+    [N(17, 0)] = {"LLAddr",    false, AT(ll_addr),      0,           NULL,         NULL},
+    [N(28, 0)] = {"TagLo",     false, AT(tag_lo),       FULL,        NULL,         NULL},
+    [N(29, 0)] = {"TagHi",     false, AT(tag_hi),       FULL,        NULL,         NULL},
+    [N(30, 0)] = {"ErrorEPC",  false, AT(error_epc),    FULL,        NULL,         NULL},
+    [N(31, 0)] = {"DESAVE",    false, AT(desave),       FULL,        NULL,         NULL},
 };
 /* clang-format on */
 
 static const struct reg *find(const struct mips32_vcpu *v, unsigned number, unsigned sel)
 {
-    for (size_t i = 0; i < ARRAY_LEN(regs); i++)
-        if (regs[i].number == number && regs[i].sel == sel)
-            return regs[i].release2 && !v->model->release2 ? NULL : &regs[i];
-    return NULL;
+    const struct reg *r = &regs[N(number, sel)];
+    return r->name && (v->model->release2 || !r->release2) ? r : NULL;
 }
 
 static uint32_t *field(struct mips32_vcpu *v, const struct reg *r)

@@ -280,12 +280,12 @@ void mips32_set_lines(struct mips32_vcpu *v, uint32_t bits, bool level);
 
 void mips32_timer_init(struct mips32_vcpu *v);
 void mips32_timer_free(struct mips32_vcpu *v);
-uint32_t mips32_count(const struct mips32_vcpu *v);
+uint32_t mips32_count(const struct mips32_vcpu *v); /* for who only looks on */
+uint32_t mips32_read_count(struct mips32_vcpu *v);  /* and raise the interrupt if it is due */
 void mips32_set_count(struct mips32_vcpu *v, uint32_t count);
 void mips32_set_compare(struct mips32_vcpu *v, uint32_t compare); /* and lower the interrupt */
 /* Cause.DC is going to change to `stopped`. */
 void mips32_stop_count(struct mips32_vcpu *v, bool stopped);
-void mips32_timer_look(struct mips32_vcpu *v); /* raise it now if it is due; vCPU thread */
-void mips32_timer_arm(struct mips32_vcpu *v);  /* after a change of anything it depends on */
+void mips32_timer_arm(struct mips32_vcpu *v); /* after a change of anything it depends on */
 
 #endif

@@ -113,7 +113,7 @@ MIPS32_HANDLER(op_rdhwr)
         mips32_raise(v, EXC_RI);
     v->gpr[in->dst] = in->rd == 0   ? v->base.index
                       : in->rd == 1 ? 32
-                      : in->rd == 2 ? mips32_count(v)
+                      : in->rd == 2 ? mips32_read_count(v)
                       : in->rd == 3 ? 2
                                     : v->cp0.user_local;
     return in + 1;
@@ -121,10 +121,15 @@ MIPS32_HANDLER(op_rdhwr)
 
 /* ---- traps ----------------------------------------------------------------------------------- */
 
+/* The most frequent exception that is no accident: delivered at once, without a longjmp, which only
+ * a delay slot needs. */
 MIPS32_HANDLER(op_syscall)
 {
-    mips32_raise(v, EXC_SYS);
-    return in;
+    if (v->in_slot)
+        mips32_raise(v, EXC_SYS);
+    v->fault = (struct mips32_fault){.code = EXC_SYS};
+    mips32_deliver_fault(v);
+    return NULL;
 }
 
 MIPS32_HANDLER(op_break)

@@ -42,12 +42,15 @@ static void fired(void *opaque)
     pthread_mutex_unlock(&v->timer.lock);
 }
 
-/* The timer's thread may be late under load, but Linux gives the interrupt half a microsecond to
- * show in Cause once Count has passed Compare, or thinks that there is none. */
-void mips32_timer_look(struct mips32_vcpu *v)
+/* The timer's thread may be late under load, but whoever sees that Count has passed Compare expects
+ * to see the interrupt in Cause: Linux gives it half a microsecond, or thinks that there is none.
+ */
+uint32_t mips32_read_count(struct mips32_vcpu *v)
 {
-    if (ticks_now(v) >= atomic_load_explicit(&v->timer.due_ticks, memory_order_relaxed))
+    uint64_t ticks = ticks_now(v);
+    if (ticks >= atomic_load_explicit(&v->timer.due_ticks, memory_order_relaxed))
         fired(v);
+    return v->timer.count_offset + (v->cp0.cause & CA_DC ? 0 : (uint32_t)ticks);
 }
 
 void mips32_timer_arm(struct mips32_vcpu *v)
