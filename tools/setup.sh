@@ -37,6 +37,7 @@ gdb            talks to the debugger's stub in a test
 acpica-tools   disassembles the ACPI tables in their test
 python3        test scripts
 e2fsprogs      disks for guests of the boot tests
+gcc-mipsel-linux-gnu  compiles the measured programs for MIPS guests
 qemu-utils     makes, checks and serves the disk images of tests
 libnbd0        disks by NBD, which are tested against qemu-nbd
 xorriso        CD images
