@@ -132,9 +132,9 @@ static uint32_t fx_operand(struct x86_vcpu *v, const struct x86_insn *in)
     return ea;
 }
 
-/* Where the last x87 instruction was matters to who handles its exception, so FXSAVE stores that only
- * with one pending, as AMD's processors do (APM vol. 2 11.4.4); otherwise zeros. Both engines agree
- * then: translated code does not keep track. */
+/* Where the last x87 instruction was matters to who handles its exception, so FXSAVE stores that
+ * only with one pending, as AMD's processors do (APM vol. 2 11.4.4); otherwise zeros. Both engines
+ * agree then: translated code does not keep track. */
 static void hide_pointers(struct x86_fx *img)
 {
     if (img->fsw & FSW_ES)
