@@ -14,7 +14,7 @@
  * Some registers are bases of addresses, near borders of pages; the others hold anything. Where
  * data pages show the code, stores are of words, halves and bytes, because after others an engine
  * need not run the new code before software synchronises (vol. II SYNCI). EBase and IntCtl are left
- * alone, and so is Compare's interrupt, since the clock stands still. */
+ * alone. Compare's interrupt does not come, since the clock stands still. */
 #include "lock_mips_program.h"
 
 #include <inttypes.h>

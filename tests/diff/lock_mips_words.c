@@ -102,10 +102,12 @@ static uint32_t bit_field(struct making *m, bool last_bit)
 static uint32_t control_register(struct making *m, bool write)
 {
     static const uint8_t fp[] = {31, 31, 31, 25, 26, 28, 0};
-    static const uint8_t cp0[] = {0,  2,  3,  4,  5,  6,  7,  8,  9, 10,
-                                  12, 13, 14, 16, 17, 28, 29, 30, 31};
+    static const uint16_t cp0[] = {0,        2 << 11,  3 << 11,  4 << 11,  4 << 11 | 2, 5 << 11,
+                                   6 << 11,  7 << 11,  8 << 11,  9 << 11,  10 << 11,    11 << 11,
+                                   12 << 11, 13 << 11, 14 << 11, 16 << 11, 17 << 11,    28 << 11,
+                                   29 << 11, 30 << 11, 31 << 11};
     if (write)
-        return (uint32_t)MAKING_PICK(m, cp0) << 11;
+        return MAKING_PICK(m, cp0);
     return making_chance(m, 30) ? (uint32_t)MAKING_PICK(m, fp) << 11
                                 : making_below(m, 32) << 11 | making_below(m, 4);
 }
