@@ -29,6 +29,7 @@ step "looking at the packages this needs"
 step "getting the guests for the boot tests"
 "$top/tools/guest.sh" >/dev/null
 "$top/tools/guest.sh" --arch mipsel >/dev/null
+"$top/tools/guest.sh" --arch malta >/dev/null
 # From here on a boot test without its guest is a failure, not a skip.
 export RING3_REQUIRE_GUEST=1
 if [ $slow = yes ]; then
