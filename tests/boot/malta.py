@@ -12,7 +12,6 @@ import http.server
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,12 +19,13 @@ import tempfile
 import threading
 import time
 
+import cases
 import harness
 from harness import APPEND, Failed, expect
 
 RING3, ENGINE = sys.argv[1], sys.argv[2]
 BOARD = ['--board', 'malta', '--engine', ENGINE]
-PROMPT = r'guest:[^\n]*# '
+PROMPT = cases.PROMPT
 BYTES = 1_500_000
 
 
@@ -90,48 +90,17 @@ def session_1g():
 
 def interactive():
     """Typing at a terminal: echo, job control, Ctrl-C; `exit` powers off."""
-    with Guest(tty=True) as guest:
-        guest.wait_for(PROMPT)
-        guest.type('echo $((6 * 7)) done\r')
-        guest.wait_for(r'\n42 done\n')
-        guest.wait_for(PROMPT)
-        guest.type('sleep 2000\r')
-        guest.wait_for(r'sleep 2000\n')
-        time.sleep(1)
-        guest.type('\x03')
-        guest.wait_for(PROMPT, 30)
-        guest.type('exit\r')
-        guest.wait_exit(0)
+    cases.interactive(Guest)
 
 
 def reboot():
     """With --reboot a guest that resets the machine comes up again; without, that is code 122."""
-    with Guest(options=['--reboot', '--expect', 'init r[u]nning', '--expect', 'init r[u]nning'],
-               script='reboot -f\n') as guest:
-        guest.wait_exit(0)
-        expect(len(re.findall('init running', guest.output)) == 2, 'not two boots')
-    with Guest(script='reboot -f\n') as guest:
-        guest.wait_exit(122)
+    cases.reboot(Guest)
 
 
 def date():
     """The guest has the host's time, and timers take as long as on the host."""
-    script = 'date +now=%s; cat /proc/uptime; sleep 5; cat /proc/uptime; date +then=%s\n'
-    with Guest(script=script) as guest:
-        now = int(guest.wait_for(r'now=(\d+)\n').group(1))
-        expect(abs(now - time.time()) < 5, f'the guest is at {now}, the host at {time.time():.0f}')
-        began = time.monotonic()
-        up = float(guest.wait_for(r'(?m)^(\d+\.\d+) ').group(1))
-        up = float(guest.wait_for(r'(?m)^(\d+\.\d+) ').group(1)) - up
-        took = time.monotonic() - began
-        expect(abs(up - took) < 1.5, f'{up:.1f} s in the guest, {took:.1f} s on the host')
-        guest.wait_exit(0)
-
-
-def tool(name):
-    """Path of a program of e2fsprogs."""
-    path = shutil.which(name, path=os.environ.get('PATH', '') + ':/sbin:/usr/sbin')
-    return path or harness.skip(f'{name} (package e2fsprogs) is not installed')
+    cases.date(Guest)
 
 
 def disk(interface, names, modules):
@@ -157,12 +126,12 @@ def disk(interface, names, modules):
             guest.wait_for(hashlib.sha256(content).hexdigest())
             guest.wait_for(r'script ended with status 0')
             guest.wait_exit(0)
-        checked = subprocess.run([tool('e2fsck'), '-fn', image], stdout=subprocess.PIPE,
+        checked = subprocess.run([cases.tool('e2fsck'), '-fn', image], stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, check=False, universal_newlines=True)
         expect(checked.returncode == 0, 'e2fsck: ' + checked.stdout)
 
         def inside(name):
-            return subprocess.run([tool('debugfs'), '-R', f'cat /{name}', image], check=True,
+            return subprocess.run([cases.tool('debugfs'), '-R', f'cat /{name}', image], check=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         expect(hashlib.sha256(inside('noise')).hexdigest() == noise, 'noise differs outside')
         expect(inside('numbers') == b''.join(b'%d\n' % i for i in range(1, 100001)),
