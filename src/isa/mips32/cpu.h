@@ -90,6 +90,11 @@ struct mips32_tlb_entry {
     uint32_t lo[2];
     uint32_t global; /* 0 or 1 */
 };
+/* Does it map anything? */
+static inline bool mips32_tlb_valid(const struct mips32_tlb_entry *t)
+{
+    return (t->lo[0] | t->lo[1]) & LO_V;
+}
 
 /* TLB entries that were displaced and still serve: tlb.c. Invalid ones are free places. */
 #define MIPS32_VICTIMS 1024u

@@ -46,11 +46,6 @@ int mips32_tlb_find(const struct mips32_vcpu *v, uint32_t va, uint32_t asid)
     return -1;
 }
 
-static bool is_valid(const struct mips32_tlb_entry *t)
-{
-    return (t->lo[0] | t->lo[1]) & LO_V;
-}
-
 /* What was derived from an entry goes. */
 static void forget(struct mips32_vcpu *v, const struct mips32_tlb_entry *t)
 {
@@ -71,7 +66,7 @@ const struct mips32_tlb_entry *mips32_tlb_victim(const struct mips32_vcpu *v, ui
 {
     for (unsigned global = 0; v->victims.live && global < 2; global++) {
         const struct mips32_tlb_entry *t = &v->victims.entry[place_of(va, asid, global)];
-        if (is_valid(t) && matches(t, va, asid))
+        if (mips32_tlb_valid(t) && matches(t, va, asid))
             return t;
     }
     return NULL;
@@ -79,7 +74,7 @@ const struct mips32_tlb_entry *mips32_tlb_victim(const struct mips32_vcpu *v, ui
 
 static void drop_victim(struct mips32_vcpu *v, struct mips32_tlb_entry *t)
 {
-    if (!is_valid(t))
+    if (!mips32_tlb_valid(t))
         return;
     forget(v, t);
     *t = (struct mips32_tlb_entry){0};
@@ -103,7 +98,7 @@ static void keep_as_victim(struct mips32_vcpu *v, const struct mips32_tlb_entry 
 {
     struct mips32_tlb_entry *to =
         &v->victims.entry[place_of(t->hi & HI_VPN2, t->hi & HI_ASID, t->global)];
-    if (t->mask || !is_valid(t)) {
+    if (t->mask || !mips32_tlb_valid(t)) {
         forget(v, t);
         return;
     }
@@ -126,7 +121,7 @@ void mips32_tlb_read(struct mips32_vcpu *v)
 
 static bool can_match(const struct mips32_tlb_entry *t)
 {
-    return is_valid(t) && (t->hi < KSEG0 || t->hi >= KSEG2);
+    return mips32_tlb_valid(t) && (t->hi < KSEG0 || t->hi >= KSEG2);
 }
 
 static void write_entry(struct mips32_vcpu *v, struct mips32_tlb_entry *t)

@@ -77,9 +77,9 @@ static bool tr_mov(struct mips32_tr *tr, unsigned format)
 static bool tr_load(struct mips32_tr *tr, unsigned format)
 {
     unsigned bytes = format == DOUBLE ? 8 : 4;
-    struct x64_mem m = mips32_tr_access(tr, bytes, MIPS32_WANT_READ);
     if (tr->v->big_endian)
         return false;
+    struct x64_mem m = mips32_tr_access(tr, bytes, MIPS32_WANT_READ);
     x64_op_mem(&tr->e, sse(SSE_LOAD, format), 0, m);
     store(tr, tr->in.rt, format, 0);
     return true;

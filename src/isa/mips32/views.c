@@ -188,15 +188,10 @@ static uint32_t pages_of(const struct mips32_tlb_entry *t)
     return (t->mask | PAGEMASK_FIXED) / (uint32_t)PAGE_BYTES + 1;
 }
 
-static bool is_valid(const struct mips32_tlb_entry *t)
-{
-    return (t->lo[0] | t->lo[1]) & LO_V;
-}
-
 void mips32_views_drop_entry(struct mips32_vcpu *v, const struct mips32_tlb_entry *t)
 {
     struct mips32_views *s = v->gen.views;
-    if (!s || !is_valid(t))
+    if (!s || !mips32_tlb_valid(t))
         return;
     uint32_t page = (t->hi & HI_VPN2) >> PAGE_SHIFT, pages = pages_of(t);
     uint32_t asid = t->hi & HI_ASID;
