@@ -201,7 +201,7 @@ static uint32_t gather(struct pcnet *s, struct descriptor *d, uint8_t *frame)
     static const uint32_t underflow = MSG_UNDERFLOW;
     uint32_t n = 0;
 
-    for (;;) {
+    for (uint32_t left = pcnet_tx_entries(s); left; left--) {
         uint32_t part = d->bytes <= LONGEST - n ? d->bytes : LONGEST - n;
         if (phys_read(s->h.mem, d->address, frame + n, part) < 0) {
             memory_error(s, CSR0_TXON);
@@ -222,6 +222,8 @@ static uint32_t gather(struct pcnet *s, struct descriptor *d, uint8_t *frame)
         }
         give_back(s, &last, last.flags & KEPT_TX, NULL);
     }
+    memory_error(s, CSR0_TXON); /* once around: descriptors cannot be given back, say in ROM */
+    return 0;
 }
 
 /* Send what begins at the next descriptor. False: nothing does, or sending is over. */

@@ -475,6 +475,17 @@ static void bad_descriptors(void **state)
     set_csr(b, 0, CSR0_TDMD);
     assert_int_equal(b->sent_count, 1);
     assert_int_equal(csr(b, 0) & CSR0_TXON, 0);
+    /* The same in memory that cannot be written, so that no descriptor is ever given back. */
+    struct phys *mem = b->r->host.mem;
+    gpa_t page = TX_RING & PAGE_MASK;
+    start(b, 2, 0);
+    for (unsigned i = 0; i < ENTRIES; i++)
+        put_descriptor(b, 2, TX_RING, i, BUFFERS, 100, OWN | STP);
+    phys_remap(mem, page, PHYS_ROM, page, PAGE_BYTES);
+    set_csr(b, 0, CSR0_TDMD);
+    phys_remap(mem, page, PHYS_RAM, page, PAGE_BYTES);
+    assert_int_equal(b->sent_count, 1);
+    assert_int_equal(csr(b, 0) & (CSR0_MERR | CSR0_TXON), CSR0_MERR);
     start(b, 2, 0);
     put_descriptor(b, 2, TX_RING, 0, BUFFERS, 1519, OWN | STP | ENP);
     set_csr(b, 0, CSR0_TDMD);
